@@ -1,0 +1,1 @@
+//! From graded attempts to the training set: filter, select, journey, mix, split.

@@ -1,0 +1,1 @@
+//! Rows (problems, attempts, samples) as Arrow and Parquet, sources, dataset manifests, SQL.

@@ -1,0 +1,1 @@
+//! Ask a model for completions: OpenAI-compatible endpoints, procedural solvers; journal, limits, budget.

@@ -1,0 +1,1 @@
+//! Decoder-only language models on burn: weights, tokenizer, chat template, generation.

@@ -1,0 +1,1 @@
+//! Pipeline files, typed graph, fingerprints, artifact store and runner.

@@ -1,0 +1,1 @@
+//! Supervised fine-tuning: render and mask, batches, the training loop, checkpoints.

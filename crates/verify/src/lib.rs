@@ -1,0 +1,1 @@
+//! Verifiers: is this attempt's answer right, and how do we know?
