@@ -1,1 +1,20 @@
 //! Rows (problems, attempts, samples) as Arrow and Parquet, sources, dataset manifests, SQL.
+//!
+//! Every arrow of a pipeline is a folder of Parquet parts that hold rows of one kind:
+//! [`Problem`] → [`Attempt`] (a problem with one reply) → [`Sample`] (a conversation to train on).
+//! The kinds share one seam, [`Row`], so that readers, writers, SQL and statistics are written once.
+//!
+//! Rows are plain structs because verifiers, teachers and curators work on one row at a time. Where a
+//! stage only keeps or drops rows, [`parts`] offers record batches instead, which are never unpacked.
+
+pub mod error;
+mod near;
+pub mod parts;
+pub mod rows;
+
+pub use error::{DataError, Result};
+pub use parts::{PartSummary, RowReader, RowWriter, read_all};
+pub use rows::{
+    Attempt, Message, Meta, MetaFields, Problem, Row, Sample, SampleKind, Scalar, ScalarKind,
+    Verdict,
+};

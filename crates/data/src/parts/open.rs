@@ -1,0 +1,186 @@
+//! Opening one Parquet file with what untrusted files need: budgets and errors with a place.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+
+use crate::error::Place;
+use crate::{DataError, Result};
+
+/// Unpacked bytes that one record batch should hold about.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Rows that one record batch holds at most.
+const BATCH_ROWS: u64 = 4096;
+/// Rows that a file may claim however small it is.
+const FREE_ROWS: u64 = 1_000_000;
+/// Rows that a file may claim for each of its bytes, beyond [`FREE_ROWS`].
+const ROWS_PER_BYTE: u64 = 1024;
+/// Unpacked bytes that a column chunk may claim whatever its packed size.
+const FREE_CHUNK_BYTES: u64 = 1 << 30;
+/// How many times its packed size a chunk larger than [`FREE_CHUNK_BYTES`] may claim.
+const CHUNK_RATIO: u64 = 1000;
+
+/// An opened Parquet file whose footer has been read and checked.
+pub(crate) struct PartFile {
+    path: PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    rows: u64,
+}
+
+impl PartFile {
+    /// Opens a file and reads its footer.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| DataError::read(path, error))?;
+        let about = file
+            .metadata()
+            .map_err(|error| DataError::read(path, error))?;
+        if about.is_dir() {
+            return Err(DataError::Corrupt {
+                place: Place::file(path),
+                what: "a folder, where a Parquet file is needed".to_owned(),
+                hint: Some("name the files in it".to_owned()),
+            });
+        }
+        if about.len() < 12 {
+            return Err(DataError::corrupt_parquet(
+                path,
+                &format!("only {} bytes long", about.len()),
+            ));
+        }
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map_err(|error| DataError::parquet_read(path, error))?;
+        let rows = claimed_rows(path, &metadata, about.len())?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            metadata,
+            rows,
+        })
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the top-level columns.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        self.schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
+    }
+
+    /// Starts reading; only the top-level columns that `wanted` accepts are decoded.
+    pub(crate) fn read(self, wanted: impl Fn(&str) -> bool) -> Result<ParquetRecordBatchReader> {
+        let roots: Vec<usize> = self
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| wanted(field.name()))
+            .map(|(index, _)| index)
+            .collect();
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
+        let batch_rows = self.batch_rows(&mask);
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata)
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(|error| DataError::parquet_read(&self.path, error))
+    }
+
+    /// As many rows as make up [`BATCH_BYTES`] in the row group with the largest rows.
+    fn batch_rows(&self, mask: &ProjectionMask) -> usize {
+        let row_bytes = |group: &parquet::file::metadata::RowGroupMetaData| {
+            let chunks = group
+                .columns()
+                .iter()
+                .enumerate()
+                .filter(|(leaf, _)| mask.leaf_included(*leaf));
+            let bytes: u64 = chunks
+                .map(|(_, chunk)| chunk.uncompressed_size().max(0) as u64)
+                .sum();
+            bytes / (group.num_rows().max(1) as u64)
+        };
+        let largest = self
+            .metadata
+            .metadata()
+            .row_groups()
+            .iter()
+            .map(row_bytes)
+            .max()
+            .unwrap_or(0);
+        (BATCH_BYTES / largest.max(1)).clamp(1, BATCH_ROWS) as usize
+    }
+}
+
+/// The number of rows, once it and the sizes of the chunks are credible for so small a file.
+fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) -> Result<u64> {
+    let metadata = metadata.metadata();
+    let claimed = metadata.file_metadata().num_rows();
+    let in_groups = metadata.row_groups().iter().try_fold(0_i64, |sum, group| {
+        if group.num_rows() < 0 {
+            None
+        } else {
+            sum.checked_add(group.num_rows())
+        }
+    });
+    let rows = match in_groups {
+        Some(sum) if sum == claimed => claimed as u64,
+        _ => {
+            return Err(DataError::corrupt_parquet(
+                path,
+                "the footer's row counts contradict each other",
+            ));
+        }
+    };
+    let bomb = |what: String| DataError::Corrupt {
+        place: Place::file(path),
+        what,
+        hint: Some("no honest table packs so tightly; refusing to unpack it".to_owned()),
+    };
+    let most = FREE_ROWS.saturating_add(file_bytes.saturating_mul(ROWS_PER_BYTE));
+    if rows > most {
+        return Err(bomb(format!(
+            "claims {rows} rows in {file_bytes} bytes; the limit for that size is {most}"
+        )));
+    }
+    for chunk in metadata
+        .row_groups()
+        .iter()
+        .flat_map(parquet::file::metadata::RowGroupMetaData::columns)
+    {
+        let packed = chunk.compressed_size().max(0) as u64;
+        let unpacked = chunk.uncompressed_size().max(0) as u64;
+        if unpacked > FREE_CHUNK_BYTES.max(packed.saturating_mul(CHUNK_RATIO)) {
+            let column = chunk.column_path();
+            return Err(bomb(format!(
+                "column {column} claims {unpacked} bytes unpacked from {packed}"
+            )));
+        }
+        if packed > file_bytes {
+            let column = chunk.column_path();
+            return Err(DataError::corrupt_parquet(
+                path,
+                &format!("column {column} claims {packed} bytes, but the file has {file_bytes}"),
+            ));
+        }
+    }
+    Ok(rows)
+}
