@@ -1,1 +1,25 @@
-//! From graded attempts to the training set: filter, select, journey, mix, split.
+//! From graded attempts to the training set: filter, select, journey, split, mix.
+//!
+//! Everything here is a pure function of rows, settings and a seed: no file is opened and no model is asked. What needs
+//! a verifier or a teacher takes it as a callback, so that curation depends on rows alone. Functions over a whole set
+//! come in two forms: a pass (`observe` every row, then `finish`) that keeps a few bytes per row, for sets that do not
+//! fit in memory; and a function over a slice. Every row that does not go on has a [`Decision`] with its reason.
+
+mod columns;
+mod decision;
+mod error;
+pub mod journey;
+pub mod mix;
+mod per_problem;
+mod render;
+pub mod split;
+pub mod text;
+
+pub use columns::{Keyed, OrderBy, Value, check_column};
+pub use decision::{Decision, Decisions, Reason};
+pub use error::CurateError;
+pub use journey::{Journey, JourneyConfig};
+pub use mix::{MixConfig, Mixer};
+pub use per_problem::{NOT_BEST, PerProblem, PerProblemConfig, per_problem};
+pub use render::{FORMATS, Format, RenderConfig, Renderer, SampleConfig, SampleMaker};
+pub use split::{SplitConfig, Splitter};
