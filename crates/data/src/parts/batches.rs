@@ -1,5 +1,6 @@
 //! Record batches of a list of parts, one after the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
@@ -102,7 +103,7 @@ impl BatchReader {
                 }
                 return Ok(None);
             };
-            match open.reader.next() {
+            match next_batch(&mut open.reader) {
                 Some(Ok(batch)) => {
                     let first_row = open.next_row;
                     open.next_row += batch.num_rows() as u64;
@@ -124,6 +125,17 @@ impl BatchReader {
             }
         }
     }
+}
+
+/// The next batch; what the Parquet library does not expect of a damaged page, it answers with a panic.
+fn next_batch(reader: &mut ParquetRecordBatchReader) -> Option<Result<RecordBatch, ArrowError>> {
+    catch_unwind(AssertUnwindSafe(|| reader.next())).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or_else(|| panic.downcast_ref::<&str>().map(|what| (*what).to_owned()));
+        Some(Err(ArrowError::ParquetError(
+            what.unwrap_or_else(|| "a damaged page".to_owned()),
+        )))
+    })
 }
 
 /// A failure after the footer was read: the rest of the file is damaged.

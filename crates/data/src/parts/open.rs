@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use crate::error::Place;
 use crate::{DataError, Result};
@@ -107,7 +108,7 @@ impl PartFile {
 
     /// As many rows as make up [`BATCH_BYTES`] in the row group with the largest rows.
     fn batch_rows(&self, mask: &ProjectionMask) -> usize {
-        let row_bytes = |group: &parquet::file::metadata::RowGroupMetaData| {
+        let row_bytes = |group: &RowGroupMetaData| {
             let chunks = group
                 .columns()
                 .iter()
@@ -161,12 +162,13 @@ fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) ->
             "claims {rows} rows in {file_bytes} bytes; the limit for that size is {most}"
         )));
     }
-    for chunk in metadata
+    let chunks = metadata
         .row_groups()
         .iter()
-        .flat_map(parquet::file::metadata::RowGroupMetaData::columns)
-    {
-        let packed = chunk.compressed_size().max(0) as u64;
+        .flat_map(RowGroupMetaData::columns);
+    for chunk in chunks {
+        check_chunk(chunk, file_bytes).map_err(|what| DataError::corrupt_parquet(path, &what))?;
+        let packed = chunk.compressed_size() as u64;
         let unpacked = chunk.uncompressed_size().max(0) as u64;
         if unpacked > FREE_CHUNK_BYTES.max(packed.saturating_mul(CHUNK_RATIO)) {
             let column = chunk.column_path();
@@ -174,13 +176,25 @@ fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) ->
                 "column {column} claims {unpacked} bytes unpacked from {packed}"
             )));
         }
-        if packed > file_bytes {
-            let column = chunk.column_path();
-            return Err(DataError::corrupt_parquet(
-                path,
-                &format!("column {column} claims {packed} bytes, but the file has {file_bytes}"),
-            ));
-        }
     }
     Ok(rows)
+}
+
+/// Whether a chunk lies inside the file; the library's own reader takes that for granted.
+fn check_chunk(chunk: &ColumnChunkMetaData, file_bytes: u64) -> Result<(), String> {
+    let start = chunk
+        .dictionary_page_offset()
+        .unwrap_or(chunk.data_page_offset());
+    let (start, length) = (u64::try_from(start), u64::try_from(chunk.compressed_size()));
+    let end = start
+        .ok()
+        .zip(length.ok())
+        .and_then(|(start, length)| start.checked_add(length));
+    match end {
+        Some(end) if end <= file_bytes && chunk.data_page_offset() >= 0 => Ok(()),
+        _ => Err(format!(
+            "column {} lies outside of the file's {file_bytes} bytes",
+            chunk.column_path()
+        )),
+    }
 }

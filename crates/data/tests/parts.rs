@@ -1,0 +1,380 @@
+//! Parts on disk: what is written is what is read, the bytes depend on the rows alone, and damaged
+//! files are refused with a place.
+
+use std::path::{Path, PathBuf};
+
+use potstill_data::parts::{BatchReader, BatchWriter, conform, count_rows, schema_of_parts};
+use potstill_data::{
+    Attempt, DataError, Message, Meta, MetaFields, Problem, Row, RowReader, RowWriter, Sample,
+    SampleKind, Scalar, Verdict, read_all,
+};
+use proptest::prelude::*;
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![3 => "[a-zA-Z0-9 ]{0,12}", 1 => any::<String>()]
+}
+
+fn scalar_of(column: usize) -> BoxedStrategy<Scalar> {
+    match column {
+        0 => any::<bool>().prop_map(Scalar::Bool).boxed(),
+        1 => any::<i64>().prop_map(Scalar::Int).boxed(),
+        2 => any::<f64>()
+            .prop_filter("NaN is not equal to itself", |value| !value.is_nan())
+            .prop_map(Scalar::Float)
+            .boxed(),
+        _ => text().prop_map(Scalar::Text).boxed(),
+    }
+}
+
+/// Four columns of fixed types, each there or not.
+fn meta() -> impl Strategy<Value = Meta> {
+    let columns: Vec<_> = (0..4)
+        .map(|column| proptest::option::of(scalar_of(column)))
+        .collect();
+    columns.prop_map(|values| {
+        let named = values
+            .into_iter()
+            .zip(["flag", "level", "score", "subject"]);
+        named
+            .filter_map(|(value, name)| Some((name.to_owned(), value?)))
+            .collect()
+    })
+}
+
+fn problem() -> impl Strategy<Value = Problem> {
+    let optional = || proptest::option::of(text());
+    (
+        text(),
+        text(),
+        optional(),
+        text(),
+        optional(),
+        optional(),
+        optional(),
+        meta(),
+    )
+        .prop_map(
+            |(problem_id, source, domain, prompt, gold, tests, verifier, meta)| Problem {
+                problem_id,
+                source,
+                domain,
+                prompt,
+                gold,
+                tests,
+                verifier,
+                meta,
+            },
+        )
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let optional = || proptest::option::of(text());
+    let count = || proptest::option::of(any::<u32>());
+    let verdict = proptest::option::of(prop::sample::select(Verdict::ALL.to_vec()));
+    let texts = (
+        text(),
+        optional(),
+        text(),
+        text(),
+        optional(),
+        optional(),
+        optional(),
+        optional(),
+    );
+    let counts = (any::<u32>(), count(), count(), count(), count());
+    let cost = proptest::option::of(0.0..1e3);
+    (
+        problem(),
+        texts,
+        counts,
+        any::<bool>(),
+        any::<bool>(),
+        cost,
+        verdict,
+    )
+        .prop_map(
+            |(problem, texts, counts, truncated, tokens_estimated, cost_usd, verdict)| {
+                let (
+                    teacher,
+                    reasoning,
+                    response,
+                    finish_reason,
+                    request_key,
+                    extracted,
+                    proof,
+                    verifier_note,
+                ) = texts;
+                let (sample_index, prompt_tokens, completion_tokens, reasoning_tokens, latency_ms) =
+                    counts;
+                Attempt {
+                    problem,
+                    sample_index,
+                    teacher,
+                    reasoning,
+                    response,
+                    finish_reason,
+                    truncated,
+                    prompt_tokens,
+                    completion_tokens,
+                    reasoning_tokens,
+                    tokens_estimated,
+                    cost_usd,
+                    latency_ms,
+                    request_key,
+                    verdict,
+                    extracted,
+                    proof,
+                    verifier_note,
+                }
+            },
+        )
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let message =
+        (text(), text(), proptest::option::of(text())).prop_map(|(role, content, reasoning)| {
+            Message {
+                role,
+                content,
+                reasoning,
+            }
+        });
+    let messages = proptest::collection::vec(message, 0..4);
+    let kind = prop::sample::select(SampleKind::ALL.to_vec());
+    let lineage = proptest::collection::vec(text(), 0..4);
+    (
+        text(),
+        text(),
+        text(),
+        messages,
+        kind,
+        0.0_f32..10.0,
+        lineage,
+        meta(),
+    )
+        .prop_map(
+            |(sample_id, problem_id, source, messages, kind, weight, lineage, meta)| Sample {
+                sample_id,
+                problem_id,
+                source,
+                messages,
+                kind,
+                weight,
+                lineage,
+                meta,
+            },
+        )
+}
+
+fn write<R: Row>(path: &Path, rows: &[R]) -> MetaFields {
+    let fields = MetaFields::of_rows(rows.iter().map(Row::meta));
+    let mut writer = RowWriter::create(path, &fields).unwrap();
+    for row in rows {
+        writer.push(row).unwrap();
+    }
+    let summary = writer.finish().unwrap();
+    assert_eq!(summary.rows, rows.len() as u64);
+    assert_eq!(summary.bytes, std::fs::metadata(path).unwrap().len());
+    fields
+}
+
+fn round_trip<R: Row + PartialEq + std::fmt::Debug>(rows: &[R]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (
+        folder.path().join("a.parquet"),
+        folder.path().join("b.parquet"),
+    );
+    let fields = write(&first, rows);
+    write(&second, rows);
+    assert_eq!(read_all::<R, _>(&[&first]).unwrap(), rows);
+    assert_eq!(MetaFields::of_parts(&[&first]).unwrap(), fields);
+    assert!(
+        std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap(),
+        "same rows, other bytes"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn problems_come_back(rows in proptest::collection::vec(problem(), 0..20)) {
+        round_trip(&rows);
+    }
+
+    #[test]
+    fn attempts_come_back(rows in proptest::collection::vec(attempt(), 0..20)) {
+        round_trip(&rows);
+    }
+
+    #[test]
+    fn samples_come_back(rows in proptest::collection::vec(sample(), 0..20)) {
+        round_trip(&rows);
+    }
+}
+
+fn numbered(count: usize) -> Vec<Problem> {
+    let problem = |index: usize| Problem {
+        problem_id: format!("p{index}"),
+        source: "test".to_owned(),
+        prompt: format!("What is {index} + {}?", index * 7),
+        gold: Some((index * 8).to_string()),
+        ..Problem::default()
+    };
+    (0..count).map(problem).collect()
+}
+
+fn file(folder: &tempfile::TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+#[test]
+fn parts_stream_in_order_whatever_their_meta_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = numbered(10_000);
+    rows[7_000].meta.insert("level".to_owned(), Scalar::Int(3));
+    let (first, second) = (file(&folder, "a.parquet"), file(&folder, "b.parquet"));
+    write(&first, &rows[..5_000]);
+    write(&second, &rows[5_000..]);
+    let reader = RowReader::<Problem>::open(&[&first, &second]).unwrap();
+    assert_eq!(reader.rows(), 10_000);
+    assert!(reader.map(Result::unwrap).eq(rows.iter().cloned()));
+
+    let schema = schema_of_parts::<Problem, _>(&[&first, &second]).unwrap();
+    let copy = file(&folder, "copy.parquet");
+    let mut writer = BatchWriter::create(&copy, schema.clone()).unwrap();
+    for located in BatchReader::open(&[&first, &second]).unwrap() {
+        let located = located.unwrap();
+        assert_eq!(conform(&located.batch, &schema).unwrap().schema(), schema);
+        writer.write(&located.batch).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap().rows, 10_000);
+    assert_eq!(read_all::<Problem, _>(&[&copy]).unwrap(), rows);
+    assert_eq!(count_rows(&[&copy]).unwrap(), 10_000);
+}
+
+#[test]
+fn rows_of_ten_megabytes_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "large.parquet");
+    let mut rows = numbered(5);
+    rows[2].prompt = "x1y2 ".repeat(2 << 20);
+    write(&path, &rows);
+    assert_eq!(read_all::<Problem, _>(&[&path]).unwrap(), rows);
+}
+
+#[test]
+fn a_projection_decodes_only_what_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "a.parquet");
+    write(&path, &numbered(10));
+    let mut reader = BatchReader::open(&[&path])
+        .unwrap()
+        .with_columns(&["gold", "nothing"]);
+    let batch = reader.next().unwrap().unwrap().batch;
+    assert_eq!(batch.num_columns(), 1);
+    assert_eq!(batch.num_rows(), 10);
+}
+
+#[test]
+fn meta_that_does_not_fit_names_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "a.parquet");
+    let mut rows = numbered(5_000);
+    rows[4_500].meta.insert("level".to_owned(), Scalar::Int(3));
+    let mut writer = RowWriter::create(&path, &MetaFields::none()).unwrap();
+    let error = rows
+        .iter()
+        .try_for_each(|row| writer.push(row))
+        .and_then(|()| writer.finish())
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("row 4501: meta field `level` = 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn missing_files_and_folders_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&file(&folder, "train.parquet"), &numbered(1));
+    let error = read_all::<Problem, _>(&[file(&folder, "trian.parquet")]).unwrap_err();
+    assert!(
+        error.to_string().starts_with("no file ") && error.to_string().ends_with("trian.parquet")
+    );
+    assert!(error.hint().unwrap().contains("`train.parquet`"));
+    let error = read_all::<Problem, _>(&[folder.path()]).unwrap_err();
+    assert!(error.to_string().contains("a folder"), "{error}");
+    let Err(error) =
+        RowWriter::<Problem>::create(&file(&folder, "no/where.parquet"), &MetaFields::none())
+    else {
+        panic!("a folder that is not there cannot be written to")
+    };
+    assert!(
+        matches!(error, DataError::Write { .. }) && error.to_string().contains("no/where.parquet")
+    );
+}
+
+#[test]
+fn a_full_disk_keeps_path_and_cause() {
+    let path = Path::new("/dev/full");
+    if !path.exists() {
+        return;
+    }
+    let mut writer = RowWriter::create(path, &MetaFields::none()).unwrap();
+    let error = numbered(20_000)
+        .iter()
+        .try_for_each(|row| writer.push(row))
+        .and_then(|()| writer.finish())
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("cannot write /dev/full: "),
+        "{error}"
+    );
+    assert!(error.is_temporary() && error.hint().unwrap().contains("space"));
+}
+
+#[test]
+fn a_wrong_kind_of_rows_lists_the_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "a.parquet");
+    write(&path, &numbered(3));
+    let error = read_all::<Attempt, _>(&[&path]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("a.parquet: no column `response`"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("`problem_id`"));
+}
+
+#[test]
+fn every_truncation_and_most_flipped_bytes_are_errors_never_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "a.parquet");
+    let rows = numbered(300);
+    write(&path, &rows);
+    let bytes = std::fs::read(&path).unwrap();
+    let damaged = file(&folder, "damaged.parquet");
+    for length in (0..bytes.len()).step_by(97) {
+        std::fs::write(&damaged, &bytes[..length]).unwrap();
+        let error = read_all::<Problem, _>(&[&damaged]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("damaged.parquet: no sound Parquet file"),
+            "{error}"
+        );
+    }
+    for position in (0..bytes.len()).step_by(13) {
+        let mut flipped = bytes.clone();
+        flipped[position] ^= 0x55;
+        std::fs::write(&damaged, &flipped).unwrap();
+        if let Err(error) = read_all::<Problem, _>(&[&damaged]) {
+            assert!(error.to_string().contains("damaged.parquet"), "{error}");
+        }
+    }
+}
