@@ -16,6 +16,7 @@ mod secret;
 
 pub mod budget;
 pub mod journal;
+pub mod procedural;
 
 pub use budget::{Budget, Price};
 pub use error::GenerateError;
@@ -23,4 +24,4 @@ pub use request::{ChatRequest, Completion, Generator, GeneratorKind, Record, Sam
 pub use secret::SecretKey;
 
 /// Every generator that a `[teacher.NAME]` table can name in `kind`.
-pub static GENERATORS: &[GeneratorKind] = &[];
+pub static GENERATORS: &[GeneratorKind] = &[procedural::KIND];
