@@ -1,1 +1,23 @@
 //! Decoder-only language models on burn: weights, tokenizer, chat template, generation.
+//!
+//! * [`ModelConfig`] — what a model is made of; reads and writes Hugging Face's `config.json`.
+//! * [`CausalLm`] — the transformer as a burn `Module`; [`SequenceLayout`] says which tokens belong together.
+//!
+//! The device is a run-time value. On the CPU one model runs on one thread: speed comes from one replica per thread,
+//! which `fork` makes (weights are shared until somebody writes to them).
+
+pub mod arch;
+mod config;
+mod error;
+mod init;
+mod kernels;
+mod layout;
+mod model;
+mod ops;
+pub mod rope;
+mod weights;
+
+pub use config::{Activation, LayerKind, ModelConfig};
+pub use error::{Error, Result};
+pub use layout::SequenceLayout;
+pub use model::{CausalLm, DecoderLayer};

@@ -1,0 +1,61 @@
+//! What can go wrong with a model, its files, its tokenizer or its template.
+
+use std::path::{Path, PathBuf};
+
+/// Every failure of this crate; the text names the place, the limit and the value found.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `config.json` (or its GGUF counterpart) asks for something this crate does not compute.
+    #[error("config field `{field}`: {problem}")]
+    Config {
+        /// The field's name as it stands in the file.
+        field: String,
+        /// The limit and the value found.
+        problem: String,
+    },
+    /// A weight file is damaged, incomplete or belongs to another model.
+    #[error("weights `{place}`: {problem}")]
+    Weights {
+        /// The file or the tensor.
+        place: String,
+        /// The limit and the value found.
+        problem: String,
+    },
+    /// The tokenizer file is unusable, or a text could not be encoded.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template does not compile or refused the messages.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// A generation request that does not fit the model.
+    #[error("generation: {0}")]
+    Generate(String),
+    /// Tokens and layout, or targets and hidden states, do not fit together.
+    #[error("input: {0}")]
+    Input(String),
+}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn config(field: &str, problem: impl Into<String>) -> Self {
+        Self::Config { field: field.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn weights(place: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Weights { place: place.into(), problem: problem.into() }
+    }
+}

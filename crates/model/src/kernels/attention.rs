@@ -1,0 +1,252 @@
+//! Causal grouped-query attention over the documents of a layout, rotary embedding included.
+//!
+//! The forward pass walks each document in blocks of queries against the keys they may see; the backward pass
+//! recomputes the probabilities from the kept log-sum-exp (Dao et al. 2022, arXiv:2205.14135), so that nothing of
+//! size length² is kept.
+
+use std::sync::Arc;
+
+use super::{
+    matrix::{Mat, MatMut, matmul},
+    simd::{dot, exp, exp_sub_sum, max, vectorized},
+};
+use crate::{layout::SequenceLayout, rope::RopeTable};
+
+/// Queries handled together.
+const BLOCK: usize = 64;
+
+/// What attention needs to know besides the projections.
+#[derive(Debug, Clone)]
+pub(crate) struct AttentionSpec {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key and value heads.
+    pub(crate) kv_heads: usize,
+    /// Width of a head.
+    pub(crate) head_dim: usize,
+    /// Factor on the scores.
+    pub(crate) scale: f32,
+    /// How many tokens a query sees, itself included.
+    pub(crate) window: Option<usize>,
+    /// Rotation; none for layers without position embedding.
+    pub(crate) rope: Option<Arc<RopeTable>>,
+}
+
+impl AttentionSpec {
+    /// Width of a row of merged projections.
+    pub(crate) fn row(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Where a head's queries, a group's keys and a group's values start in that row.
+    pub(crate) fn columns(&self, head: usize) -> (usize, usize, usize) {
+        let group = head / (self.heads / self.kv_heads);
+        let (k, v) = (self.heads + group, self.heads + self.kv_heads + group);
+        (head * self.head_dim, k * self.head_dim, v * self.head_dim)
+    }
+
+    /// The first key that the query at `position` sees.
+    pub(crate) fn first_key(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
+/// Copies one head out of merged projections, rotated by its position and multiplied by `factor`.
+#[inline(always)]
+fn gather(out: &mut Vec<f32>, rows: &[f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
+    out.clear();
+    for (i, row) in rows.chunks_exact(stride).enumerate() {
+        let head = &row[column..column + dim];
+        match angles {
+            Some(angles) => rotate_into(out, head, &angles[i * dim..(i + 1) * dim], factor),
+            None => out.extend(head.iter().map(|x| x * factor)),
+        }
+    }
+}
+
+/// Appends the rotated head; `angles` holds its cosines, then its sines.
+#[inline(always)]
+pub(crate) fn rotate_into(out: &mut Vec<f32>, head: &[f32], angles: &[f32], factor: f32) {
+    let half = head.len() / 2;
+    let ((low, high), (cos, sin)) = (head.split_at(half), angles.split_at(half));
+    out.extend((0..half).map(|i| (low[i] * cos[i] - high[i] * sin[i]) * factor));
+    out.extend((0..half).map(|i| (high[i] * cos[i] + low[i] * sin[i]) * factor));
+}
+
+/// Writes a head's gradient back into merged projections, rotated the other way.
+#[inline(always)]
+fn scatter(grads: &[f32], rows: &mut [f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
+    let half = dim / 2;
+    for (i, (row, grad)) in rows.chunks_exact_mut(stride).zip(grads.chunks_exact(dim)).enumerate() {
+        let out = &mut row[column..column + dim];
+        let Some(angles) = angles else {
+            out.iter_mut().zip(grad).for_each(|(out, g)| *out = g * factor);
+            continue;
+        };
+        let (cos, sin) = angles[i * dim..(i + 1) * dim].split_at(half);
+        let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), grad.split_at(half));
+        for j in 0..half {
+            out_low[j] = (low[j] * cos[j] + high[j] * sin[j]) * factor;
+            out_high[j] = (high[j] * cos[j] - low[j] * sin[j]) * factor;
+        }
+    }
+}
+
+/// Scores of queries `first..` (absolute positions within the document) become probabilities; rows of `scores` are
+/// `keys` long and start at key `lowest`. Returns log-sum-exp per row through `lse`.
+#[inline(always)]
+fn softmax_rows(scores: &mut [f32], keys: usize, lowest: usize, first: usize, spec: &AttentionSpec, mut lse: impl FnMut(usize, f32)) {
+    for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
+        let position = first + i;
+        let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
+        let seen = &mut row[from..to];
+        let shift = max(seen);
+        let total = exp_sub_sum(seen, shift);
+        let inverse = 1.0 / total;
+        for p in seen.iter_mut() {
+            *p *= inverse;
+        }
+        row[..from].fill(0.0);
+        row[to..].fill(0.0);
+        lse(i, shift + total.ln());
+    }
+}
+
+/// One head's queries `[n, dim]` (rotated and scaled, at positions `first..first + n`) against keys and values of the
+/// positions before and at them. Writes `[n, dim]` rows of `out` every `out_stride`; log-sum-exps go to `lse`.
+#[expect(clippy::too_many_arguments, reason = "the strides of four matrices")]
+pub(crate) fn attend(q: &[f32], first: usize, k: &[f32], k_stride: usize, v: &[f32], v_stride: usize, out: &mut [f32], out_stride: usize, spec: &AttentionSpec, mut lse: impl FnMut(usize, f32)) {
+    let dim = spec.head_dim;
+    let n = q.len() / dim;
+    let mut scores = vec![0.0; BLOCK.min(n) * (first + n)];
+    for start in (0..n).step_by(BLOCK) {
+        let end = (start + BLOCK).min(n);
+        let (lowest, highest) = (spec.first_key(first + start), first + end);
+        let keys = highest - lowest;
+        let scores = &mut scores[..(end - start) * keys];
+        let queries = Mat::new(&q[start * dim..end * dim], end - start, dim, dim);
+        matmul(MatMut::new(scores, end - start, keys, keys), false, queries, Mat::new(&k[lowest * k_stride..], keys, dim, k_stride).t());
+        vectorized(|| softmax_rows(scores, keys, lowest, first + start, spec, |i, value| lse(start + i, value)));
+        let values = Mat::new(&v[lowest * v_stride..], keys, dim, v_stride);
+        matmul(MatMut::new(&mut out[start * out_stride..], end - start, dim, out_stride), false, Mat::new(scores, end - start, keys, keys), values);
+    }
+}
+
+/// Merged projections `[tokens, row]` to attention's output `[tokens, heads·dim]` and log-sum-exps `[heads, tokens]`.
+pub(crate) fn forward(qkv: &[f32], layout: &SequenceLayout, spec: &AttentionSpec) -> (Vec<f32>, Vec<f32>) {
+    let (dim, stride, out_stride, tokens) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim, layout.tokens());
+    let mut out = vec![0.0; tokens * out_stride];
+    let mut lse = vec![0.0; tokens * spec.heads];
+    let (mut q, mut k) = (Vec::new(), Vec::new());
+    for document in layout.documents() {
+        let rows = &qkv[document.start * stride..document.end * stride];
+        let angles = spec.rope.as_ref().map(|rope| rope.rows(0, document.len()));
+        for head in 0..spec.heads {
+            let (q_column, k_column, v_column) = spec.columns(head);
+            vectorized(|| {
+                gather(&mut q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+                if head % (spec.heads / spec.kv_heads) == 0 {
+                    gather(&mut k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+                }
+            });
+            let lse = &mut lse[head * tokens + document.start..head * tokens + document.end];
+            let out = &mut out[document.start * out_stride + q_column..];
+            attend(&q, 0, &k, dim, &rows[v_column..], stride, out, out_stride, spec, |i, value| lse[i] = value);
+        }
+    }
+    (out, lse)
+}
+
+/// Buffers of the backward pass, reused from head to head.
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    dq: Vec<f32>,
+    dk: Vec<f32>,
+    dv: Vec<f32>,
+    p: Vec<f32>,
+    dp: Vec<f32>,
+}
+
+/// The gradient of the merged projections.
+pub(crate) fn backward(qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], layout: &SequenceLayout, spec: &AttentionSpec) -> Vec<f32> {
+    let (dim, stride, out_stride, tokens) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim, layout.tokens());
+    let group = spec.heads / spec.kv_heads;
+    let mut dqkv = vec![0.0; qkv.len()];
+    let mut scratch = Scratch::default();
+    for document in layout.documents() {
+        let n = document.len();
+        let rows = &qkv[document.start * stride..document.end * stride];
+        let drows = &mut dqkv[document.start * stride..document.end * stride];
+        let angles = spec.rope.as_ref().map(|rope| rope.rows(0, n));
+        for head in 0..spec.heads {
+            let (q_column, k_column, v_column) = spec.columns(head);
+            vectorized(|| {
+                gather(&mut scratch.q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+                if head % group == 0 {
+                    gather(&mut scratch.k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+                    for buffer in [&mut scratch.dk, &mut scratch.dv] {
+                        buffer.clear();
+                        buffer.resize(n * dim, 0.0);
+                    }
+                }
+            });
+            let columns = document.start * out_stride + q_column..;
+            let lse = &lse[head * tokens + document.start..head * tokens + document.end];
+            backward_head(&mut scratch, &rows[v_column..], stride, &out[columns.clone()], &dout[columns], out_stride, lse, spec);
+            vectorized(|| {
+                scatter(&scratch.dq, drows, stride, q_column, dim, angles.as_deref(), spec.scale);
+                if head % group == group - 1 {
+                    scatter(&scratch.dk, drows, stride, k_column, dim, angles.as_deref(), 1.0);
+                    scatter(&scratch.dv, drows, stride, v_column, dim, None, 1.0);
+                }
+            });
+        }
+    }
+    dqkv
+}
+
+/// One head of one document: fills `dq`, adds to `dk` and `dv`.
+#[expect(clippy::too_many_arguments, reason = "the strides of four matrices")]
+fn backward_head(scratch: &mut Scratch, v: &[f32], v_stride: usize, out: &[f32], dout: &[f32], out_stride: usize, lse: &[f32], spec: &AttentionSpec) {
+    let (dim, n) = (spec.head_dim, lse.len());
+    let Scratch { q, k, dq, dk, dv, p, dp } = scratch;
+    dq.resize(n * dim, 0.0);
+    p.resize(BLOCK * n, 0.0);
+    dp.resize(BLOCK * n, 0.0);
+    for start in (0..n).step_by(BLOCK) {
+        let end = (start + BLOCK).min(n);
+        let (count, lowest) = (end - start, spec.first_key(start));
+        let keys = end - lowest;
+        let (p, dp) = (&mut p[..count * keys], &mut dp[..count * keys]);
+        let queries = Mat::new(&q[start * dim..end * dim], count, dim, dim);
+        let key_rows = Mat::new(&k[lowest * dim..], keys, dim, dim);
+        let values = Mat::new(&v[lowest * v_stride..], keys, dim, v_stride);
+        let (out, dout) = (&out[start * out_stride..], &dout[start * out_stride..]);
+        let douts = Mat::new(dout, count, dim, out_stride);
+        matmul(MatMut::new(p, count, keys, keys), false, queries, key_rows.t());
+        matmul(MatMut::new(dp, count, keys, keys), false, douts, values.t());
+        vectorized(|| {
+            for i in 0..count {
+                let position = start + i;
+                let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
+                let (p, dp) = (&mut p[i * keys..(i + 1) * keys], &mut dp[i * keys..(i + 1) * keys]);
+                let columns = i * out_stride..i * out_stride + dim;
+                let delta = dot(&out[columns.clone()], &dout[columns]);
+                for (p, dp) in p[from..to].iter_mut().zip(&mut dp[from..to]) {
+                    *p = exp(*p - lse[position]);
+                    *dp = *p * (*dp - delta);
+                }
+                for row in [p, dp] {
+                    row[..from].fill(0.0);
+                    row[to..].fill(0.0);
+                }
+            }
+        });
+        let (p, dp) = (Mat::new(p, count, keys, keys), Mat::new(dp, count, keys, keys));
+        matmul(MatMut::new(&mut dv[lowest * dim..], keys, dim, dim), true, p.t(), douts);
+        matmul(MatMut::new(&mut dk[lowest * dim..], keys, dim, dim), true, dp.t(), queries);
+        matmul(MatMut::new(&mut dq[start * dim..], count, dim, dim), false, dp, key_rows);
+    }
+}

@@ -1,0 +1,98 @@
+//! Strided views and the matrix product behind one checked, safe function.
+
+/// A read-only strided matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// `rows × cols`, one row every `row_stride` elements.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(fits(data.len(), rows, cols, row_stride), "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements", data.len());
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The transposed view.
+    pub(crate) fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+
+/// A writable matrix with unit column stride.
+pub(crate) struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatMut<'a> {
+    /// `rows × cols`, one row every `row_stride` elements.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(fits(data.len(), rows, cols, row_stride), "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements", data.len());
+        Self { data, rows, cols, row_stride }
+    }
+}
+
+fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
+    rows == 0 || cols == 0 || (row_stride >= cols && (rows - 1) * row_stride + cols <= len)
+}
+
+/// `out ← a·b`, or `out ← out + a·b` with `accumulate`; on the calling thread.
+pub(crate) fn matmul(out: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
+    assert_eq!((out.rows, out.cols, a.cols), (a.rows, b.cols, b.rows), "matrix product of shapes that do not fit");
+    if out.rows == 0 || out.cols == 0 {
+        return;
+    }
+    #[expect(unsafe_code, reason = "the gemm crate takes pointers; shapes and bounds were asserted when the views were made")]
+    // SAFETY: `Mat::new` and `MatMut::new` assert that the last element of each view lies inside its slice, `t` only
+    // swaps the axes of such a view, and `out` is borrowed mutably, so that it overlaps neither `a` nor `b`.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.cols,
+            a.cols,
+            out.data.as_mut_ptr(),
+            1,
+            out.row_stride.cast_signed(),
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride.cast_signed(),
+            a.row_stride.cast_signed(),
+            b.data.as_ptr(),
+            b.col_stride.cast_signed(),
+            b.row_stride.cast_signed(),
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strided_transposed_and_accumulated_products() {
+        let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0]; // 2×2 with stride 3
+        let b = [5.0, 6.0, 7.0, 8.0];
+        let mut out = [1.0; 5];
+        matmul(MatMut::new(&mut out, 2, 2, 3), true, Mat::new(&a, 2, 2, 3), Mat::new(&b, 2, 2, 2).t());
+        assert_eq!(out, [18.0, 24.0, 1.0, 40.0, 54.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "needs more than 3 elements")]
+    fn a_view_beyond_its_slice_is_refused() {
+        Mat::new(&[0.0; 3], 2, 2, 2);
+    }
+}

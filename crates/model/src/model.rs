@@ -1,0 +1,208 @@
+//! The decoder-only transformer.
+
+use std::sync::Arc;
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Int, Tensor},
+};
+
+use crate::{
+    Error, ModelConfig, Result, SequenceLayout,
+    config::LayerKind,
+    init::Random,
+    kernels::attention::AttentionSpec,
+    ops::{self, Targets},
+    rope::RopeTable,
+    weights::Weights,
+};
+
+/// A decoder-only language model as a burn module.
+///
+/// Parameter paths: `embed_tokens`, `layers.N.{input_norm, qkv_proj, qkv_bias, q_norm, k_norm, o_proj, post_norm, gate_up_proj,
+/// down_proj}`, `norm`, `lm_head`. Projections are `[in, out]`; query, key and value are one matrix, and so are gate and up, because
+/// one large product is faster than several small ones. The embedding and the head are `[vocab, hidden]`.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    pub(crate) embed_tokens: Param<Tensor<2>>,
+    pub(crate) layers: Vec<DecoderLayer>,
+    pub(crate) norm: Param<Tensor<1>>,
+    pub(crate) lm_head: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    config: Arc<ModelConfig>,
+}
+
+/// One block: attention and the gated feed-forward, each added to the residual stream.
+#[derive(Module, Debug)]
+pub struct DecoderLayer {
+    pub(crate) input_norm: Param<Tensor<1>>,
+    pub(crate) qkv_proj: Param<Tensor<2>>,
+    pub(crate) qkv_bias: Option<Param<Tensor<1>>>,
+    pub(crate) q_norm: Option<Param<Tensor<1>>>,
+    pub(crate) k_norm: Option<Param<Tensor<1>>>,
+    pub(crate) o_proj: Param<Tensor<2>>,
+    pub(crate) after_attention_norm: Option<Param<Tensor<1>>>,
+    pub(crate) post_norm: Param<Tensor<1>>,
+    pub(crate) gate_up_proj: Param<Tensor<2>>,
+    pub(crate) down_proj: Param<Tensor<2>>,
+    pub(crate) after_mlp_norm: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    pub(crate) spec: AttentionSpec,
+}
+
+impl CausalLm {
+    /// A model with fresh weights: normal with standard deviation `initializer_range`, norms one. The same seed gives
+    /// the same weights on every machine and device.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together.
+    pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        config.validate()?;
+        Self::from_weights(config, &mut Weights::new(config, &mut Random::new(config, seed)), device)
+    }
+
+    /// Builds the module from a source of weights.
+    pub(crate) fn from_weights(config: &ModelConfig, weights: &mut Weights<'_>, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let rope = RopeTable::new(&config.rope, config.head_dim, config.max_position_embeddings);
+        let local_rope = config.local_rope.as_ref().map(|local| RopeTable::new(local, config.head_dim, config.max_position_embeddings));
+        let embed_tokens = weights.embedding(device)?;
+        let layers = config.layers.iter().enumerate().map(|(index, kind)| {
+            let rope = if kind.local_rope { local_rope.as_ref() } else { Some(&rope) };
+            weights.layer(index, spec(config, kind, rope), device)
+        });
+        let layers = layers.collect::<Result<_>>()?;
+        let norm = weights.final_norm(device)?;
+        let lm_head = if config.tie_word_embeddings { None } else { Some(weights.head(device)?) };
+        Ok(Self { embed_tokens, layers, norm, lm_head, config: Arc::new(config.clone()) })
+    }
+
+    /// What the model is made of.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Hidden states `[batch·len, hidden]`, row-major, after the final norm. `tokens` is `[batch, len]`; padding may
+    /// hold any token of the vocabulary.
+    ///
+    /// # Errors
+    /// When tokens and layout differ in shape, or a document is longer than `max_position_embeddings`.
+    pub fn forward_hidden(&self, tokens: Tensor<2, Int>, layout: &SequenceLayout) -> Result<Tensor<2>> {
+        let found = tokens.dims();
+        if found != [layout.batch(), layout.len()] {
+            return Err(Error::Input(format!("the layout is {}×{}, but the tokens are {}×{}", layout.batch(), layout.len(), found[0], found[1])));
+        }
+        self.check_length(layout.longest())?;
+        let mut x = self.embed(tokens.reshape([layout.tokens()]));
+        for layer in &self.layers {
+            x = layer.forward(x, &self.config, |qkv, spec| ops::attention(qkv, layout, spec));
+        }
+        Ok(ops::rms_norm(x, self.norm.val(), self.config.rms_norm_eps))
+    }
+
+    /// Logits `[n, vocab]` of hidden states `[n, hidden]`; select the rows of interest first.
+    #[must_use]
+    pub fn lm_head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.head().transpose())
+    }
+
+    /// Logits `[batch, len, vocab]`.
+    ///
+    /// # Errors
+    /// As [`forward_hidden`](Self::forward_hidden).
+    pub fn forward(&self, tokens: Tensor<2, Int>, layout: &SequenceLayout) -> Result<Tensor<3>> {
+        let hidden = self.forward_hidden(tokens, layout)?;
+        Ok(self.lm_head(hidden).reshape([layout.batch(), layout.len(), self.config.vocab_size]))
+    }
+
+    /// `[1]`: Σ weightᵢ · −log p(targetᵢ) in f32 for hidden states `[n, hidden]`. Logits exist only for a chunk of rows at a time.
+    ///
+    /// # Errors
+    /// When there is not one target and one weight per row, or a target is outside the vocabulary.
+    pub fn cross_entropy_sum(&self, hidden: Tensor<2>, targets: &[u32], weights: &[f32]) -> Result<Tensor<1>> {
+        let rows = hidden.dims()[0];
+        if rows != targets.len() || rows != weights.len() {
+            return Err(Error::Input(format!("{rows} hidden states, but {} targets and {} weights", targets.len(), weights.len())));
+        }
+        self.check_tokens(targets)?;
+        Ok(ops::cross_entropy(hidden, self.head(), Targets { ids: targets.into(), weights: weights.into() }))
+    }
+
+    /// Embeds a row of tokens: `[n]` to `[n, hidden]`.
+    pub(crate) fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
+        let x = self.embed_tokens.val().select(0, tokens);
+        match self.config.embedding_scale {
+            Some(scale) => x.mul_scalar(scale),
+            None => x,
+        }
+    }
+
+    pub(crate) fn check_length(&self, longest: usize) -> Result<()> {
+        let limit = self.config.max_position_embeddings;
+        if longest <= limit {
+            return Ok(());
+        }
+        Err(Error::Input(format!("a sequence of {longest} tokens is longer than the model's context of {limit}")))
+    }
+
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let limit = self.config.vocab_size;
+        match tokens.iter().find(|&&token| token as usize >= limit) {
+            Some(token) => Err(Error::Input(format!("token {token} is outside the vocabulary of {limit}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn head(&self) -> Tensor<2> {
+        self.lm_head.as_ref().map_or_else(|| self.embed_tokens.val(), Param::val)
+    }
+}
+
+fn spec(config: &ModelConfig, kind: &LayerKind, rope: Option<&Arc<RopeTable>>) -> AttentionSpec {
+    AttentionSpec {
+        heads: config.num_attention_heads,
+        kv_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        scale: config.attention_scale as f32,
+        window: kind.window,
+        rope: if kind.no_rope { None } else { rope.cloned() },
+    }
+}
+
+impl DecoderLayer {
+    /// `x [n, hidden]` through the block; `attention` maps merged projections to attention's output.
+    pub(crate) fn forward(&self, x: Tensor<2>, config: &ModelConfig, attention: impl FnOnce(Tensor<2>, &AttentionSpec) -> Tensor<2>) -> Tensor<2> {
+        let norm = |x: Tensor<2>, weight: &Param<Tensor<1>>| ops::rms_norm(x, weight.val(), config.rms_norm_eps);
+        let optional = |x: Tensor<2>, weight: &Option<Param<Tensor<1>>>| match weight {
+            Some(weight) => norm(x, weight),
+            None => x,
+        };
+        let qkv = self.project(norm(x.clone(), &self.input_norm), config);
+        let attended = attention(qkv, &self.spec).matmul(self.o_proj.val());
+        let x = x + optional(attended, &self.after_attention_norm);
+        let gate_up = norm(x.clone(), &self.post_norm).matmul(self.gate_up_proj.val());
+        let fed = ops::gated(gate_up, config.activation).matmul(self.down_proj.val());
+        x + optional(fed, &self.after_mlp_norm)
+    }
+
+    /// Merged query, key and value, with bias and per-head norms where the family has them.
+    fn project(&self, x: Tensor<2>, config: &ModelConfig) -> Tensor<2> {
+        let mut qkv = x.matmul(self.qkv_proj.val());
+        if let Some(bias) = &self.qkv_bias {
+            qkv = qkv + bias.val().unsqueeze();
+        }
+        let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) else { return qkv };
+        let tokens = qkv.dims()[0];
+        let parts = qkv.split_with_sizes(vec![config.q_size(), config.kv_size(), config.kv_size()], 1);
+        let normed = parts.into_iter().zip([Some(q_norm), Some(k_norm), None]).map(|(part, weight)| match weight {
+            Some(weight) => {
+                let width = part.dims()[1];
+                let heads = part.reshape([tokens * width / config.head_dim, config.head_dim]);
+                ops::rms_norm(heads, weight.val(), config.rms_norm_eps).reshape([tokens, width])
+            }
+            None => part,
+        });
+        Tensor::cat(normed.collect(), 1)
+    }
+}

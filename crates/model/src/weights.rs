@@ -1,0 +1,236 @@
+//! The map between Hugging Face's tensors (`model.layers.0.self_attn.q_proj.weight`, `[out, in]`) and the module's
+//! parameters (`[in, out]`, query/key/value and gate/up merged), in both directions.
+
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor, TensorData},
+};
+
+use crate::{CausalLm, Error, ModelConfig, Result, kernels::attention::AttentionSpec, model::DecoderLayer};
+
+/// Where tensors come from: a random generator, safetensors, GGUF.
+pub(crate) trait Source {
+    /// The row-major elements of the tensor with this Hugging Face name.
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+}
+
+/// Assembles the module's parameters from a [`Source`].
+pub(crate) struct Weights<'a> {
+    config: &'a ModelConfig,
+    source: &'a mut dyn Source,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(config: &'a ModelConfig, source: &'a mut dyn Source) -> Self {
+        Self { config, source }
+    }
+
+    pub(crate) fn embedding(&mut self, device: &Device) -> Result<Param<Tensor<2>>> {
+        self.table("model.embed_tokens.weight", device)
+    }
+
+    pub(crate) fn head(&mut self, device: &Device) -> Result<Param<Tensor<2>>> {
+        self.table("lm_head.weight", device)
+    }
+
+    pub(crate) fn final_norm(&mut self, device: &Device) -> Result<Param<Tensor<1>>> {
+        self.norm("model.norm.weight", self.config.hidden_size, device)
+    }
+
+    pub(crate) fn layer(&mut self, index: usize, spec: AttentionSpec, device: &Device) -> Result<DecoderLayer> {
+        let config = self.config;
+        let at = |name: &str| format!("model.layers.{index}.{name}");
+        let hidden = config.hidden_size;
+        let (q, kv, inner) = (config.q_size(), config.kv_size(), config.intermediate_size);
+        let names = norm_names(config);
+        let qkv = ["q_proj", "k_proj", "v_proj"].map(|name| at(&format!("self_attn.{name}")));
+        let qkv_weights = [(q, 0), (kv, 1), (kv, 2)].map(|(width, part)| (format!("{}.weight", qkv[part]), width));
+        let optional = |wanted: bool, name: &str| wanted.then(|| at(name));
+        Ok(DecoderLayer {
+            input_norm: self.norm(&at(names.pre_attention), hidden, device)?,
+            qkv_proj: self.merged(&qkv_weights, hidden, device)?,
+            qkv_bias: if config.qkv_bias { Some(self.bias(&qkv, device)?) } else { None },
+            q_norm: self.optional_norm(optional(config.qk_norm, "self_attn.q_norm.weight"), config.head_dim, device)?,
+            k_norm: self.optional_norm(optional(config.qk_norm, "self_attn.k_norm.weight"), config.head_dim, device)?,
+            o_proj: self.merged(&[(at("self_attn.o_proj.weight"), hidden)], q, device)?,
+            after_attention_norm: self.optional_norm(names.after_attention.map(at), hidden, device)?,
+            post_norm: self.norm(&at(names.pre_mlp), hidden, device)?,
+            gate_up_proj: self.merged(&[(at("mlp.gate_proj.weight"), inner), (at("mlp.up_proj.weight"), inner)], hidden, device)?,
+            down_proj: self.merged(&[(at("mlp.down_proj.weight"), hidden)], inner, device)?,
+            after_mlp_norm: self.optional_norm(names.after_mlp.map(at), hidden, device)?,
+            spec,
+        })
+    }
+
+    fn table(&mut self, name: &str, device: &Device) -> Result<Param<Tensor<2>>> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        Ok(param(self.source.read(name, &shape)?, shape, device))
+    }
+
+    fn norm(&mut self, name: &str, width: usize, device: &Device) -> Result<Param<Tensor<1>>> {
+        let mut weight = self.source.read(name, &[width])?;
+        if self.config.norm_offset {
+            weight.iter_mut().for_each(|w| *w += 1.0);
+        }
+        Ok(param(weight, [width], device))
+    }
+
+    fn optional_norm(&mut self, name: Option<String>, width: usize, device: &Device) -> Result<Option<Param<Tensor<1>>>> {
+        name.map(|name| self.norm(&name, width, device)).transpose()
+    }
+
+    fn bias(&mut self, projections: &[String; 3], device: &Device) -> Result<Param<Tensor<1>>> {
+        let mut merged = Vec::with_capacity(self.config.qkv_size());
+        for (name, width) in projections.iter().zip([self.config.q_size(), self.config.kv_size(), self.config.kv_size()]) {
+            merged.extend(self.source.read(&format!("{name}.bias"), &[width])?);
+        }
+        let width = merged.len();
+        Ok(param(merged, [width], device))
+    }
+
+    /// `[out, in]` matrices of the same `in`, side by side as one `[in, Σ out]`.
+    fn merged(&mut self, parts: &[(String, usize)], inputs: usize, device: &Device) -> Result<Param<Tensor<2>>> {
+        let width: usize = parts.iter().map(|(_, out)| out).sum();
+        let mut merged = vec![0.0; inputs * width];
+        let mut column = 0;
+        for (name, out) in parts {
+            let weight = self.source.read(name, &[*out, inputs])?;
+            transpose_into(&weight, inputs, &mut merged[column..], width);
+            column += out;
+        }
+        Ok(param(merged, [inputs, width], device))
+    }
+}
+
+fn param<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    Param::from_data(TensorData::new(values, shape), device)
+}
+
+/// `[rows, cols]` into columns of a wider row-major matrix, transposed, in tiles that stay in the cache.
+fn transpose_into(matrix: &[f32], cols: usize, out: &mut [f32], out_stride: usize) {
+    const TILE: usize = 32;
+    let rows = matrix.len() / cols.max(1);
+    for row_tile in (0..rows).step_by(TILE) {
+        for col_tile in (0..cols).step_by(TILE) {
+            for row in row_tile..(row_tile + TILE).min(rows) {
+                for col in col_tile..(col_tile + TILE).min(cols) {
+                    out[col * out_stride + row] = matrix[row * cols + col];
+                }
+            }
+        }
+    }
+}
+
+/// Names of a layer's norms. Families with norms on both sides call the one before the feed-forward block differently.
+struct NormNames {
+    pre_attention: &'static str,
+    after_attention: Option<&'static str>,
+    pre_mlp: &'static str,
+    after_mlp: Option<&'static str>,
+}
+
+const PLAIN_NORMS: NormNames =
+    NormNames { pre_attention: "input_layernorm.weight", after_attention: None, pre_mlp: "post_attention_layernorm.weight", after_mlp: None };
+
+const SANDWICH_NORMS: NormNames = NormNames {
+    pre_attention: "input_layernorm.weight",
+    after_attention: Some("post_attention_layernorm.weight"),
+    pre_mlp: "pre_feedforward_layernorm.weight",
+    after_mlp: Some("post_feedforward_layernorm.weight"),
+};
+
+fn norm_names(config: &ModelConfig) -> &'static NormNames {
+    if config.sandwich_norms { &SANDWICH_NORMS } else { &PLAIN_NORMS }
+}
+
+/// One tensor as Hugging Face names and shapes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NamedTensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// Hands every tensor of the model to `sink` in a fixed order, one at a time; a tied head is not written.
+pub(crate) fn export(model: &CausalLm, sink: &mut dyn FnMut(NamedTensor) -> Result<()>) -> Result<()> {
+    let config = model.config();
+    emit(sink, "model.embed_tokens.weight".into(), &model.embed_tokens)?;
+    for (index, layer) in model.layers.iter().enumerate() {
+        export_layer(config, index, layer, sink)?;
+    }
+    emit_norm(config, sink, "model.norm.weight".into(), &model.norm)?;
+    model.lm_head.as_ref().map_or(Ok(()), |head| emit(sink, "lm_head.weight".into(), head))
+}
+
+fn export_layer(config: &ModelConfig, index: usize, layer: &DecoderLayer, sink: &mut dyn FnMut(NamedTensor) -> Result<()>) -> Result<()> {
+    let at = |name: &str| format!("model.layers.{index}.{name}");
+    let names = norm_names(config);
+    let (q, kv, inner) = (config.q_size(), config.kv_size(), config.intermediate_size);
+    emit_norm(config, sink, at(names.pre_attention), &layer.input_norm)?;
+    let qkv = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
+    emit_split(sink, &qkv.map(|(name, width)| (at(&format!("self_attn.{name}.weight")), width)), &layer.qkv_proj)?;
+    if let Some(bias) = &layer.qkv_bias {
+        let values = read(bias)?;
+        let mut start = 0;
+        for (name, width) in qkv {
+            sink(NamedTensor { name: at(&format!("self_attn.{name}.bias")), shape: vec![width], values: values[start..start + width].to_vec() })?;
+            start += width;
+        }
+    }
+    for (name, norm) in [("self_attn.q_norm.weight", &layer.q_norm), ("self_attn.k_norm.weight", &layer.k_norm)] {
+        norm.as_ref().map_or(Ok(()), |norm| emit_norm(config, sink, at(name), norm))?;
+    }
+    emit_split(sink, &[(at("self_attn.o_proj.weight"), config.hidden_size)], &layer.o_proj)?;
+    emit_norm(config, sink, at(names.pre_mlp), &layer.post_norm)?;
+    for (name, norm) in [(names.after_attention, &layer.after_attention_norm), (names.after_mlp, &layer.after_mlp_norm)] {
+        name.zip(norm.as_ref()).map_or(Ok(()), |(name, norm)| emit_norm(config, sink, at(name), norm))?;
+    }
+    emit_split(sink, &[(at("mlp.gate_proj.weight"), inner), (at("mlp.up_proj.weight"), inner)], &layer.gate_up_proj)?;
+    emit_split(sink, &[(at("mlp.down_proj.weight"), config.hidden_size)], &layer.down_proj)
+}
+
+fn read<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>> {
+    param.val().try_to_vec_as::<f32>().map_err(|error| Error::weights("device", format!("cannot be read back: {error:?}")))
+}
+
+fn emit<const D: usize>(sink: &mut dyn FnMut(NamedTensor) -> Result<()>, name: String, param: &Param<Tensor<D>>) -> Result<()> {
+    sink(NamedTensor { name, shape: param.val().dims().to_vec(), values: read(param)? })
+}
+
+fn emit_norm(config: &ModelConfig, sink: &mut dyn FnMut(NamedTensor) -> Result<()>, name: String, param: &Param<Tensor<1>>) -> Result<()> {
+    let mut values = read(param)?;
+    if config.norm_offset {
+        values.iter_mut().for_each(|w| *w -= 1.0);
+    }
+    sink(NamedTensor { name, shape: vec![values.len()], values })
+}
+
+/// The columns of a merged `[in, Σ out]` as separate `[out, in]` tensors.
+fn emit_split(sink: &mut dyn FnMut(NamedTensor) -> Result<()>, parts: &[(String, usize)], param: &Param<Tensor<2>>) -> Result<()> {
+    let [inputs, width] = param.val().dims();
+    let mut transposed = vec![0.0; inputs * width];
+    transpose_into(&read(param)?, width, &mut transposed, inputs);
+    let mut rest = transposed.as_slice();
+    for (name, out) in parts {
+        let (values, after) = rest.split_at(out * inputs);
+        sink(NamedTensor { name: name.clone(), shape: vec![*out, inputs], values: values.to_vec() })?;
+        rest = after;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_into_columns_of_a_wider_matrix() {
+        let (rows, cols, stride) = (40, 35, 50);
+        let matrix: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+        let mut out = vec![-1.0; cols * stride];
+        transpose_into(&matrix, cols, &mut out[3..], stride);
+        assert_eq!(out[3 + 34 * stride + 39], matrix[39 * cols + 34]);
+        assert_eq!(out[2], -1.0);
+        assert_eq!(out[3 + 40], -1.0);
+    }
+}
