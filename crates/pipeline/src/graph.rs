@@ -79,7 +79,7 @@ impl Edges {
         let inputs = stage
             .inputs
             .iter()
-            .map(|input| link(input, stages, found))
+            .map(|input| link(input.as_ref()?, stages, found))
             .collect();
         let init_from = stage
             .init_from
@@ -237,7 +237,7 @@ fn flow<C>(
             ));
         }
         // One unknown port would make the others look wrong too.
-        let (Some((_, parsed)), Some(ports)) = (
+        let (Some((kind, parsed)), Some(ports)) = (
             &stage.parsed,
             ports.into_iter().collect::<Option<Vec<Port>>>(),
         ) else {
@@ -251,7 +251,8 @@ fn flow<C>(
                     .and_then(|input| edges.inputs.get(input)?.as_ref());
                 let span =
                     link.map_or_else(|| stage.places.find("inputs"), |link| link.span.clone());
-                found.push(Found::new(span, error.message).hint(error.hint));
+                let message = format!("kind `{}` {}", kind.name, error.message);
+                found.push(Found::new(span, message).hint(error.hint));
             }
         }
     }

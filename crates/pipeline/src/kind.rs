@@ -180,7 +180,7 @@ pub struct Estimate {
 pub struct PortError {
     /// The position in `inputs` of the one that is wrong; `None` when it is their number.
     pub input: Option<usize>,
-    /// What is wrong.
+    /// What is wrong, as it reads behind the kind's name: `takes model, found problems`.
     pub message: String,
     /// What would be right.
     pub hint: Option<String>,
@@ -216,11 +216,14 @@ impl PortError {
 }
 
 fn list_ports(ports: &[Port]) -> String {
-    ports
-        .iter()
-        .map(|port| port.as_str())
-        .collect::<Vec<_>>()
-        .join(" or ")
+    match ports {
+        [] => "nothing".to_owned(),
+        [only] => only.to_string(),
+        [others @ .., last] => {
+            let others: Vec<&str> = others.iter().map(|port| port.as_str()).collect();
+            format!("{} or {last}", others.join(", "))
+        }
+    }
 }
 
 /// For a stage without inputs.

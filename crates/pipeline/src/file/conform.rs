@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::Found;
-use super::near::suggest;
+use super::near::{near, suggest};
 use super::tree::{Value, entries};
 
 pub(super) struct Conform<'s> {
@@ -68,21 +68,20 @@ impl<'s> Conform<'s> {
         head: Range<usize>,
         reserved: &[&str],
     ) {
-        let none = Map::new();
         let properties = schema.get("properties").and_then(Json::as_object);
+        let property = |name: &str| properties.and_then(|properties| properties.get(name));
+        let mut meant = Vec::new();
         for (key, value) in entries(table) {
             let name: &str = key.get_ref();
-            match (
-                properties.and_then(|known| known.get(name)),
-                schema.get("additionalProperties"),
-            ) {
+            match (property(name), schema.get("additionalProperties")) {
                 (Some(property), _) => self.value(property, name, value),
                 (None, Some(Json::Bool(false))) => {
                     let known = properties
-                        .unwrap_or(&none)
-                        .keys()
+                        .into_iter()
+                        .flat_map(Map::keys)
                         .map(String::as_str)
                         .chain(reserved.iter().copied());
+                    meant.extend(near(name, known.clone()));
                     self.report(
                         key.span(),
                         format!("unknown key `{name}`"),
@@ -93,16 +92,16 @@ impl<'s> Conform<'s> {
                 (None, _) => {}
             }
         }
-        for name in schema
+        let required = schema
             .get("required")
             .and_then(Json::as_array)
             .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-        {
-            if table.get(name).is_none() {
+            .flatten();
+        for name in required.filter_map(Json::as_str) {
+            // A key that was misspelt is not missing too.
+            if table.get(name).is_none() && !meant.contains(&name) {
                 let about =
-                    properties.and_then(|known| known.get(name)?.get("description")?.as_str());
+                    property(name).and_then(|property| property.get("description")?.as_str());
                 let hint = about
                     .map(|about| format!("`{name}`: {}", about.lines().next().unwrap_or_default()));
                 self.report(head.clone(), format!("missing key `{name}`"), hint);
@@ -158,37 +157,51 @@ impl<'s> Conform<'s> {
     /// An enum: a string names a variant; the key of a table does so for variants that carry data.
     fn variants(&mut self, variants: &'s [Json], name: &str, value: &Value<'_>) {
         let names: Vec<&str> = variants.iter().filter_map(names_of).flatten().collect();
-        let tagged = |key: &str| {
-            variants.iter().find(|variant| {
-                variant
-                    .pointer("/properties")
-                    .and_then(|p| p.get(key))
-                    .is_some()
+        let tagged: Vec<(&str, &'s Json)> = variants
+            .iter()
+            .filter_map(|variant| Some((variant, variant.get("properties")?.as_object()?)))
+            .flat_map(|(variant, properties)| {
+                properties.keys().map(move |key| (key.as_str(), variant))
             })
-        };
+            .collect();
         match value.get_ref() {
             DeValue::String(_) if !names.is_empty() => self.one_of(&names, name, value),
-            DeValue::Table(table) => match entries(table).first() {
-                Some((key, _)) => match tagged(key.get_ref()) {
-                    Some(variant) => self.table(variant, table, value.span(), &[]),
+            DeValue::Table(table) if !tagged.is_empty() => {
+                let Some((key, _)) = entries(table).first().copied() else {
+                    return;
+                };
+                match tagged.iter().find(|(tag, _)| tag == key.get_ref()) {
+                    Some((_, variant)) => self.table(variant, table, value.span(), &[]),
                     None => {
-                        let known = variants
-                            .iter()
-                            .filter_map(|v| v.get("properties")?.as_object())
-                            .flat_map(Map::keys);
-                        let known: Vec<&str> = known.map(String::as_str).collect();
-                        if !known.is_empty() {
-                            let hint = suggest(key.get_ref(), "known keys", known.iter().copied());
-                            self.report(
-                                key.span(),
-                                format!("unknown key `{}`", key.get_ref()),
-                                hint,
-                            );
-                        }
+                        let hint = suggest(
+                            key.get_ref(),
+                            "known keys",
+                            tagged.iter().map(|(tag, _)| *tag),
+                        );
+                        self.report(key.span(), format!("unknown key `{}`", key.get_ref()), hint);
                     }
-                },
-                None => {}
-            },
+                }
+            }
+            other if !names.is_empty() || !tagged.is_empty() => {
+                let forms = [
+                    (names.is_empty(), "a string"),
+                    (tagged.is_empty(), "a table"),
+                ];
+                let forms: Vec<&str> = forms
+                    .iter()
+                    .filter(|(absent, _)| !absent)
+                    .map(|(_, form)| *form)
+                    .collect();
+                self.report(
+                    value.span(),
+                    format!(
+                        "`{name}` must be {}, found {}",
+                        forms.join(" or "),
+                        describe(other)
+                    ),
+                    None,
+                );
+            }
             _ => {}
         }
     }
@@ -248,33 +261,50 @@ impl<'s> Conform<'s> {
         let Some(number) = number(value.get_ref()) else {
             return;
         };
-        let bounds: [(&str, &str, fn(f64, f64) -> bool); 4] = [
-            ("minimum", "at least", |number, bound| number >= bound),
-            ("maximum", "at most", |number, bound| number <= bound),
-            ("exclusiveMinimum", "more than", |number, bound| {
+        let (least, most) = integer_limits(schema);
+        let bound = |word: &str| schema.get(word).and_then(Json::as_f64);
+        let bounds: [(Option<f64>, &str, fn(f64, f64) -> bool); 4] = [
+            (bound("minimum").or(least), "at least", |number, bound| {
+                number >= bound
+            }),
+            (bound("maximum").or(most), "at most", |number, bound| {
+                number <= bound
+            }),
+            (bound("exclusiveMinimum"), "more than", |number, bound| {
                 number > bound
             }),
-            ("exclusiveMaximum", "less than", |number, bound| {
+            (bound("exclusiveMaximum"), "less than", |number, bound| {
                 number < bound
             }),
         ];
-        for (word, phrase, holds) in bounds {
-            let Some(bound) = schema.get(word).and_then(Json::as_f64) else {
-                continue;
-            };
-            if !holds(number, bound) {
-                self.report(
-                    value.span(),
-                    format!(
-                        "`{name}` must be {phrase} {bound}, found {}",
-                        describe(value.get_ref())
-                    ),
-                    None,
-                );
-                return;
-            }
+        let broken = bounds.iter().find_map(|(bound, phrase, holds)| {
+            bound
+                .filter(|bound| !holds(number, *bound))
+                .map(|b| (phrase, b))
+        });
+        if let Some((phrase, bound)) = broken {
+            let found = describe(value.get_ref());
+            self.report(
+                value.span(),
+                format!("`{name}` must be {phrase} {bound}, found {found}"),
+                None,
+            );
         }
     }
+}
+
+/// The limits of an integer type, which the schema only names; those of 64 bits TOML keeps itself.
+fn integer_limits(schema: &Json) -> (Option<f64>, Option<f64>) {
+    let (least, most): (f64, f64) = match schema.get("format").and_then(Json::as_str) {
+        Some("uint8") => (0.0, u8::MAX.into()),
+        Some("uint16") => (0.0, u16::MAX.into()),
+        Some("uint32") => (0.0, u32::MAX.into()),
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        _ => return (None, None),
+    };
+    (Some(least), Some(most))
 }
 
 /// The names that a schema of an enum without data accepts.

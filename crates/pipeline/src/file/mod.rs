@@ -52,7 +52,8 @@ pub(crate) struct DraftStage<C: 'static> {
     pub(crate) head: Range<usize>,
     pub(crate) places: Places,
     pub(crate) parsed: Option<(&'static Kind<C>, Box<dyn Stage<C>>)>,
-    pub(crate) inputs: Vec<Reference>,
+    /// `None` for one whose mistake is reported already.
+    pub(crate) inputs: Vec<Option<Reference>>,
     pub(crate) init_from: Option<Reference>,
 }
 
@@ -360,7 +361,7 @@ impl<C> Draft<C> {
         }
     }
 
-    fn inputs(&mut self, value: &Value<'_>) -> Vec<Reference> {
+    fn inputs(&mut self, value: &Value<'_>) -> Vec<Option<Reference>> {
         let DeValue::Array(array) = value.get_ref() else {
             let found = conform::describe(value.get_ref());
             let hint = "write `inputs = [\"NAME\"]`".to_owned();
@@ -371,14 +372,17 @@ impl<C> Draft<C> {
                 )
                 .hint(hint),
             );
-            return Vec::new();
+            return vec![None];
         };
-        let mut inputs: Vec<Reference> = Vec::new();
+        let mut inputs: Vec<Option<Reference>> = Vec::new();
         for element in array.iter() {
-            let Some(reference) = self.reference("inputs", element) else {
-                continue;
-            };
-            if inputs.iter().any(|other| other.text == reference.text) {
+            let reference = self.reference("inputs", element);
+            if let Some(reference) = &reference
+                && inputs
+                    .iter()
+                    .flatten()
+                    .any(|other| other.text == reference.text)
+            {
                 self.found.push(Found::new(
                     reference.span.clone(),
                     format!("input `{}` is listed twice", reference.text),
@@ -391,6 +395,7 @@ impl<C> Draft<C> {
 
     fn reference(&mut self, name: &str, value: &Value<'_>) -> Option<Reference> {
         match value.get_ref() {
+            DeValue::String(text) if text == secrets::MASK => None,
             DeValue::String(text) => Some(Reference {
                 text: text.to_string(),
                 span: value.span(),
@@ -421,8 +426,11 @@ impl<C> Draft<C> {
                 seed: self.seed,
             }) {
                 let span = stage.places.find(&mistake.key);
-                self.found
-                    .push(Found::new(span, mistake.message).hint(mistake.hint));
+                // A value that is wrong already (a secret) would only be called wrong once more.
+                if span == stage.head || self.found.iter().all(|found| found.span != span) {
+                    self.found
+                        .push(Found::new(span, mistake.message).hint(mistake.hint));
+                }
             }
         }
         let nodes = graph::join(self.stages, &mut self.found);

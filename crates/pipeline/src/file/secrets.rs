@@ -9,7 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::Found;
 use super::source::Sources;
-use super::tree::{Value, entries, remove_element};
+use super::tree::{Value, entries};
+
+/// What stands in the tree for a secret that was taken out.
+pub(crate) const MASK: &str = "***";
 
 const HINT: &str = "name the environment variable that holds it (`api_key_env = \"TEACHER_API_KEY\"`), and replace the key if this file was shared";
 
@@ -42,10 +45,15 @@ pub(crate) fn take(table: &mut DeTable<'_>, sources: &mut Sources, found: &mut V
             report(key_span, "a key", sources, found);
         } else if holds_secret(&name, value.get_ref()) {
             report(value.span(), &format!("`{name}`"), sources, found);
+            if !is_secret_key(&name) {
+                *value.get_mut() = DeValue::String(MASK.into());
+                continue;
+            }
         } else {
             take_within(&name, value, sources, found);
             continue;
         }
+        // No kind has such a key: that it is unknown would be an echo.
         table.remove(name.as_str());
     }
 }
@@ -54,13 +62,10 @@ fn take_within(name: &str, value: &mut Value<'_>, sources: &mut Sources, found: 
     match value.get_mut() {
         DeValue::Table(table) => take(table, sources, found),
         DeValue::Array(array) => {
-            for index in (0..array.len()).rev() {
-                let Some(element) = array.iter_mut().nth(index) else {
-                    continue;
-                };
+            for element in array.iter_mut() {
                 if holds_secret(name, element.get_ref()) {
                     report(element.span(), &format!("`{name}`"), sources, found);
-                    remove_element(array, index);
+                    *element.get_mut() = DeValue::String(MASK.into());
                 } else {
                     take_within(name, element, sources, found);
                 }

@@ -63,6 +63,14 @@ impl<C> StageContext<'_, C> {
         self.attempt.file(output, name)
     }
 
+    /// A committed artifact of the store: what an input's lineage names.
+    ///
+    /// # Errors
+    /// Its manifest or its files are damaged.
+    pub fn artifact(&self, fingerprint: &Fingerprint) -> Result<Option<Artifact>, StoreError> {
+        self.store.find(fingerprint)
+    }
+
     /// A folder for partial work that a rerun continues from. Removed when the stage commits.
     ///
     /// # Errors

@@ -1,0 +1,1 @@
+//! Files without mistakes, and overrides.

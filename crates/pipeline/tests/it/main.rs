@@ -1,0 +1,6 @@
+//! Tests of the crate through its public interface, against a small application with one kind of stage for every kind of edge.
+
+mod app;
+mod files;
+mod mistakes;
+mod runs;
