@@ -44,6 +44,14 @@ pub enum GenerateError {
         /// What was seen the last time.
         message: String,
     },
+    /// No server of the teacher has answered for longer than `patience_seconds`.
+    #[error("{endpoint} cannot be reached: {message}")]
+    Unreachable {
+        /// The endpoints' addresses.
+        endpoint: String,
+        /// The last failure.
+        message: String,
+    },
     /// The request could cost more than what is left, with nothing in flight that could return money.
     #[error("the budget of ${cap:.4} is spent: ${spent:.4} used, the next request may cost ${worst:.4}")]
     Budget {
@@ -82,6 +90,7 @@ impl GenerateError {
             Self::Fatal { .. } => "refused",
             Self::Rejected { .. } => "rejected",
             Self::Exhausted { reason, .. } => reason,
+            Self::Unreachable { .. } => "unreachable",
             Self::Budget { .. } => "budget",
             Self::Replay { .. } => "unreadable_record",
             Self::Journal(_) => "journal",
@@ -93,7 +102,13 @@ impl GenerateError {
     /// Whether the whole run must stop: no other request can fare better.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Config { .. } | Self::Fatal { .. } | Self::Journal(_))
+        matches!(self, Self::Config { .. } | Self::Fatal { .. } | Self::Unreachable { .. } | Self::Journal(_))
+    }
+
+    /// Whether trying the whole run again later may help.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Exhausted { .. })
     }
 
     /// What the user may do about it.
@@ -103,6 +118,7 @@ impl GenerateError {
             Self::Fatal { status: 401 | 403, .. } => Some("check the key and what it may use"),
             Self::Fatal { status: 402, .. } => Some("the account has no credit left"),
             Self::Fatal { status: 404, .. } => Some("check base_url (it usually ends in /v1) and model"),
+            Self::Unreachable { .. } => Some("is the server running at base_url? a rerun asks only for what is missing"),
             Self::Budget { .. } => Some("raise max_cost_usd or lower max_tokens; a rerun asks only for what is missing"),
             Self::Exhausted { reason, .. } if reason == "timeout" => Some("raise timeout_seconds or lower max_tokens"),
             _ => None,

@@ -3,10 +3,10 @@
 //! The seam is [`Generator`]: one request in, one [`Completion`] out. What is expensive about asking a model (money,
 //! hours, servers that fail) is handled around that seam, so that a new way to get completions stays one small file:
 //!
-//! - `driver` turns problems into attempts: samples, adaptive rejection sampling, order, progress.
+//! - [`driver`] turns problems into attempts: samples, adaptive rejection sampling, order, progress.
 //! - [`journal`] keeps every paid reply on disk before it counts, so that no reply is ever bought twice.
 //! - [`budget`] refuses a request that could overrun the money allowed, counting what is in flight.
-//! - `openai` is the client for any OpenAI-compatible endpoint: limits, retries, failover, batches.
+//! - [`openai`] is the client for any OpenAI-compatible endpoint: limits, retries, failover, batches.
 //!
 //! To add a generator: implement [`Generator`] in `src/<name>.rs` and add one line to [`GENERATORS`].
 
@@ -15,8 +15,11 @@ mod request;
 mod secret;
 
 pub mod budget;
+pub mod driver;
 pub mod journal;
+pub mod openai;
 pub mod procedural;
+pub mod think;
 
 pub use budget::{Budget, Price};
 pub use error::GenerateError;
@@ -24,4 +27,4 @@ pub use request::{ChatRequest, Completion, Generator, GeneratorKind, Record, Sam
 pub use secret::SecretKey;
 
 /// Every generator that a `[teacher.NAME]` table can name in `kind`.
-pub static GENERATORS: &[GeneratorKind] = &[procedural::KIND];
+pub static GENERATORS: &[GeneratorKind] = &[openai::KIND, procedural::KIND];
