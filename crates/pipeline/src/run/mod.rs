@@ -15,8 +15,6 @@ mod context;
 mod execute;
 mod schedule;
 mod summary;
-#[cfg(test)]
-mod tests;
 
 pub use context::{Input, StageContext};
 pub use summary::{RunSummary, StageSummary};

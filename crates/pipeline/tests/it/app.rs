@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use potstill_pipeline::{
     CheckContext, DefKind, Draft, Estimate, EstimateContext, FileError, Kind, Mistake, Pipeline,
@@ -16,14 +18,18 @@ use serde_json::{Value, json};
 
 /// The application's context: the teachers' models by name, and a log of the stages that ran.
 #[derive(Default)]
-pub struct App {
-    pub teachers: BTreeMap<String, Option<Teacher>>,
-    pub ran: Mutex<Vec<String>>,
-    pub ready: Option<String>,
+pub(crate) struct App {
+    pub(crate) teachers: BTreeMap<String, Option<Teacher>>,
+    pub(crate) ran: Mutex<Vec<String>>,
+    /// What is missing for a stage that asks a teacher.
+    pub(crate) missing: Option<String>,
+    /// Stages of the kind `fault` that are at work, and the most there were.
+    pub(crate) busy: AtomicUsize,
+    pub(crate) peak: AtomicUsize,
 }
 
 impl App {
-    pub fn ran(&self) -> Vec<String> {
+    pub(crate) fn ran(&self) -> Vec<String> {
         let mut ran = std::mem::take(&mut *self.ran.lock().unwrap());
         ran.sort();
         ran
@@ -33,32 +39,32 @@ impl App {
 /// A teacher behind an endpoint.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Teacher {
+pub(crate) struct Teacher {
     /// The model's name at the endpoint.
-    pub model: String,
+    model: String,
     /// The endpoint.
     #[serde(default)]
     #[expect(dead_code, reason = "no test asks an endpoint")]
-    pub base_url: Option<String>,
+    base_url: Option<String>,
     /// The name of the environment variable with the key.
     #[serde(default)]
     #[expect(dead_code, reason = "no test asks an endpoint")]
-    pub api_key_env: Option<String>,
+    api_key_env: Option<String>,
     /// The price.
     #[serde(default)]
     #[expect(dead_code, reason = "no test pays")]
-    pub price: Option<Price>,
+    price: Option<Price>,
     /// Further headers.
     #[serde(default)]
     #[expect(dead_code, reason = "no test asks an endpoint")]
-    pub headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, String>,
 }
 
 /// US dollars for a million tokens.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "no test pays")]
-pub struct Price {
+pub(crate) struct Price {
     /// For tokens sent.
     #[schemars(range(min = 0))]
     input_per_million: f64,
@@ -165,7 +171,7 @@ impl Stage<App> for Generate {
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {
-        app.ready.as_ref().map_or(Ok(()), |missing| {
+        app.missing.as_ref().map_or(Ok(()), |missing| {
             Err(StageError::config(missing.clone()).hint("export it"))
         })
     }
@@ -351,6 +357,77 @@ impl Stage<App> for Eval {
     }
 }
 
+/// Goes wrong.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    /// In which way.
+    mode: Mode,
+    /// Tells stages apart.
+    #[serde(default)]
+    number: u32,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Fail,
+    Temporary,
+    Config,
+    Panic,
+    /// Fails the first time, having left something in scratch; then finishes.
+    Resume,
+    /// Takes a while.
+    Slow,
+    /// Waits until it is interrupted.
+    Wait,
+    Undeclared,
+}
+
+impl Stage<App> for Fault {
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
+        one_input(inputs, &[Port::Problems, Port::Attempts])?;
+        Ok(vec![("attempts".into(), Port::Attempts)])
+    }
+
+    fn identity(&self, _app: &App) -> Result<Value, StageError> {
+        identity(self)
+    }
+
+    fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        let cause = std::io::Error::other("the cause");
+        match self.mode {
+            Mode::Fail => {
+                return Err(StageError::failed("it failed")
+                    .caused_by(cause)
+                    .hint("do it right"));
+            }
+            Mode::Temporary => return Err(StageError::temporary("it is busy")),
+            Mode::Config => return Err(StageError::config("it is not set")),
+            Mode::Panic => panic!("it fell over {}", self.number),
+            Mode::Resume => {
+                let mark = cx.scratch()?.join("mark");
+                if !mark.exists() {
+                    fs::write(mark, "half").unwrap();
+                    return Err(StageError::temporary("half done"));
+                }
+            }
+            Mode::Slow => {
+                let busy = cx.app.busy.fetch_add(1, Ordering::SeqCst) + 1;
+                cx.app.peak.fetch_max(busy, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(150));
+                cx.app.busy.fetch_sub(1, Ordering::SeqCst);
+            }
+            Mode::Wait => loop {
+                cx.check_cancelled()?;
+                std::thread::sleep(Duration::from_millis(5));
+            },
+            Mode::Undeclared => return Ok(StageResult::default().rows("other", 1)),
+        }
+        write(cx, "attempts", 1, self)
+    }
+}
+
 fn identity(parameters: &impl Serialize) -> Result<Value, StageError> {
     serde_json::to_value(parameters)
         .map_err(|error| StageError::failed("cannot write the parameters").caused_by(error))
@@ -395,15 +472,16 @@ macro_rules! kind {
     };
 }
 
-pub static KINDS: &[Kind<App>] = &[
+pub(crate) static KINDS: &[Kind<App>] = &[
     kind!("source", "Writes rows.", Cpu, false, Source),
     kind!("generate", "Asks a teacher.", Network, false, Generate),
     kind!("filter", "Keeps some rows.", Cpu, false, Filter),
     kind!("train", "Makes a model.", Accelerator, true, Train),
+    kind!("fault", "Goes wrong.", Network, false, Fault),
     kind!("eval", "Scores a model.", Accelerator, false, Eval),
 ];
 
-pub static TEACHERS: &[DefKind<Teacher>] = &[DefKind {
+pub(crate) static TEACHERS: &[DefKind<Teacher>] = &[DefKind {
     name: "openai",
     about: "An endpoint that speaks the OpenAI protocol.",
     parse: |table: &mut Table<'_>| table.params(),
@@ -411,7 +489,7 @@ pub static TEACHERS: &[DefKind<Teacher>] = &[DefKind {
 }];
 
 /// Reads and checks a file.
-pub fn load(text: &str, overrides: &[&str]) -> Result<(Pipeline<App>, App), FileError> {
+pub(crate) fn load(text: &str, overrides: &[&str]) -> Result<(Pipeline<App>, App), FileError> {
     let overrides: Vec<String> = overrides.iter().map(|one| (*one).to_owned()).collect();
     let (draft, teachers): (Draft<App>, Teachers<Teacher>) =
         Draft::read("pipeline.toml", text, &overrides, KINDS, TEACHERS);
@@ -424,7 +502,7 @@ pub fn load(text: &str, overrides: &[&str]) -> Result<(Pipeline<App>, App), File
 }
 
 /// A file without mistakes that has every kind.
-pub const WHOLE: &str = r#"
+pub(crate) const WHOLE: &str = r#"
 version = 1
 seed = 42
 
