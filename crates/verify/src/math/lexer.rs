@@ -98,6 +98,14 @@ struct Lexer<'a> {
     budget: usize,
 }
 
+/// What follows spaces, plain or LaTeX.
+fn after_space(mut s: &str) -> &str {
+    while let Some(rest) = [" ", "~", "\\ ", "\\,", "\\;", "\\!", "\\:"].iter().find_map(|p| s.strip_prefix(p)) {
+        s = rest;
+    }
+    s
+}
+
 /// Splits a cleaned answer into tokens.
 pub(super) fn lex(src: &str, reading: Reading) -> Result<Vec<Token<'_>>, ParseError> {
     let mut lexer =
@@ -295,8 +303,8 @@ impl<'a> Lexer<'a> {
             minutes = rest[h + 1..h + 3].parse().ok()?;
             len = h + 3;
         }
-        let tail = rest[len..].trim_start_matches([' ', '\\', ',', ';', '~', '{']);
-        let tail = ["text{", "textrm{", "mathrm{", "mbox{"].iter().find_map(|p| tail.strip_prefix(p)).unwrap_or(tail).trim_start_matches([' ', '~', '\\']);
+        let tail = after_space(&rest[len..]);
+        let tail = ["\\text{", "\\textrm{", "\\mathrm{", "\\mbox{"].iter().find_map(|p| tail.strip_prefix(p)).map_or(tail, after_space);
         let lower: String = tail.chars().take(6).filter(|c| *c != '.').collect::<String>().to_ascii_lowercase();
         let pm = lower.starts_with("pm");
         if !(pm || lower.starts_with("am")) || lower.as_bytes().get(2).is_some_and(u8::is_ascii_alphabetic) || h > 2 {

@@ -1,0 +1,473 @@
+//! The atoms of the grammar: brackets, fractions, roots, calls, matrices, units.
+
+use super::ast::{Const, Expr, Func, Rel};
+use super::lexer::{Delim, ParseError, Tok};
+use super::parser::{Parsed, Parser, opaque};
+use super::units::Unit;
+
+/// Names read as functions when a bracket follows directly.
+const FUNCTION_NAMES: &[&str] = &["f", "g", "h", "F", "G", "H", "P", "Q", "phi", "Phi", "Gamma"];
+
+impl Parser<'_> {
+    pub(super) fn atom(&mut self) -> Parsed {
+        self.deeper(Self::atom_inner)
+    }
+
+    fn atom_inner(&mut self) -> Parsed {
+        let Some(tok) = self.peek().cloned() else { return opaque("the answer ends too early") };
+        match tok {
+            Tok::Num { .. } => return self.numeral(),
+            Tok::Word(..) => return self.words(),
+            Tok::Begin(env) => {
+                self.at += 1;
+                return self.environment(env);
+            }
+            _ => self.at += 1,
+        }
+        match tok {
+            Tok::Name(name) => self.name(&name),
+            Tok::Const(c) => Ok(Expr::Const(c)),
+            Tok::Func(func) => self.call(func),
+            Tok::Frac => {
+                let top = self.argument(true)?;
+                let bottom = self.argument(true)?;
+                Ok(top.over(bottom))
+            }
+            Tok::Binom => {
+                if self.peek() == Some(&Tok::Open(Delim::Paren)) {
+                    return self.call(Func::Binom);
+                }
+                let top = self.argument(true)?;
+                let bottom = self.argument(true)?;
+                Ok(Expr::Call(Func::Binom, vec![top, bottom]))
+            }
+            Tok::Sqrt => self.root(),
+            Tok::Open(Delim::Brace) => self.fresh_bars(Self::group),
+            Tok::Open(Delim::SetBrace) => self.fresh_bars(Self::set),
+            Tok::Open(Delim::Abs) => {
+                let inner = self.fresh_bars(Self::list)?;
+                self.expect_close(Delim::Abs)?;
+                Ok(Expr::Call(Func::Abs, vec![inner]))
+            }
+            Tok::Open(Delim::Floor) => self.rounding(Func::Floor, Delim::Floor),
+            Tok::Open(Delim::Ceil) => self.rounding(Func::Ceil, Delim::Ceil),
+            Tok::Open(Delim::Angle) => {
+                let inner = self.fresh_bars(Self::list)?;
+                self.expect_close(Delim::Angle)?;
+                Ok(match inner {
+                    Expr::List(v) => Expr::Tuple(v),
+                    other => other,
+                })
+            }
+            Tok::Open(open) => self.fresh_bars(|p| p.bracket(open == Delim::Bracket)),
+            // `]a, b[`: an open interval in French.
+            Tok::Close(Delim::Bracket) => self.fresh_bars(|p| p.bracket(false)),
+            Tok::Bar => self.bars(),
+            Tok::Op('+') => self.atom(),
+            Tok::Currency(code) => {
+                let value = self.power()?;
+                Ok(Expr::Quantity(Box::new(value), Unit::currency(code)))
+            }
+            Tok::Clock(h, m, pm) => Ok(Expr::Clock(h * 60 + m, pm)),
+            Tok::Degree => Ok(Expr::Degrees(Box::new(Expr::int(1)))),
+            _ => opaque("a sign where a value should stand"),
+        }
+    }
+
+    fn rounding(&mut self, func: Func, delim: Delim) -> Parsed {
+        let inner = self.fresh_bars(Self::sum)?;
+        self.expect_close(delim)?;
+        Ok(Expr::Call(func, vec![inner]))
+    }
+
+    /// A variable, or an unknown function applied.
+    fn name(&mut self, name: &str) -> Parsed {
+        let mut name = name.to_owned();
+        if name.ends_with(' ') {
+            // `\angle ABC`: the letters belong to the name.
+            while let Some(Tok::Name(n)) = self.peek() {
+                name.push_str(n);
+                self.at += 1;
+            }
+            return Ok(Expr::Var(name.into()));
+        }
+        while self.peek() == Some(&Tok::Op('\'')) {
+            name.push('\'');
+            self.at += 1;
+        }
+        if self.peek() == Some(&Tok::Op('_')) {
+            self.at += 1;
+            let start = self.at;
+            self.deeper(Self::atom)?;
+            name.push('_');
+            for t in &self.toks[start..self.at] {
+                match &t.tok {
+                    Tok::Num { text, .. } => name.push_str(text),
+                    Tok::Name(n) => name.push_str(n),
+                    Tok::Word(w, _) => name.push_str(w),
+                    Tok::Op(c) => name.push(*c),
+                    Tok::Const(Const::E) => name.push('e'),
+                    Tok::Const(Const::I) => name.push('i'),
+                    _ => {}
+                }
+            }
+        }
+        let stem = name.trim_end_matches('\'');
+        let stem = stem.split('_').next().unwrap_or(stem);
+        if FUNCTION_NAMES.contains(&stem) && self.peek() == Some(&Tok::Open(Delim::Paren)) {
+            self.at += 1;
+            let args = self.fresh_bars(Self::list)?;
+            self.expect_close(Delim::Paren)?;
+            let args = if let Expr::List(v) = args { v } else { vec![args] };
+            return Ok(Expr::Apply(name.into(), args));
+        }
+        Ok(Expr::Var(name.into()))
+    }
+
+    /// Consecutive words as one text.
+    fn words(&mut self) -> Parsed {
+        let mut words = Vec::new();
+        while let Some(Tok::Word(w, _)) = self.peek() {
+            words.push(w.to_lowercase());
+            self.at += 1;
+        }
+        Ok(Expr::Text(words.join(" ").into()))
+    }
+
+    /// The argument of `\frac` and its like: a group, one digit, or one atom.
+    fn argument(&mut self, split_digits: bool) -> Parsed {
+        if split_digits && let Some(Tok::Num { text, repeat: "", exp: 0, .. }) = self.peek() && text.len() > 1 && !text.contains('.') {
+            let digit = i64::from(text.as_bytes()[0] - b'0');
+            let rest = text[1..].to_owned();
+            if let Tok::Num { text, .. } = &mut self.toks[self.at].tok {
+                *text = rest.into();
+            }
+            return Ok(Expr::int(digit));
+        }
+        self.atom()
+    }
+
+    fn root(&mut self) -> Parsed {
+        let mut index = Expr::int(2);
+        if self.peek() == Some(&Tok::Open(Delim::Bracket)) {
+            self.at += 1;
+            index = self.sum()?;
+            self.expect_close(Delim::Bracket)?;
+        }
+        let radicand = self.argument(false)?;
+        if !radicand.is_scalar() {
+            return opaque("a root of something that is no number");
+        }
+        Ok(Expr::Root(Box::new(index), Box::new(radicand)))
+    }
+
+    /// `{…}`: a group, an old-style fraction, or a set of several entries in plain text.
+    fn group(&mut self) -> Parsed {
+        if self.eat(&Tok::Close(Delim::Brace)) {
+            return Ok(Expr::Const(Const::Empty));
+        }
+        let left = self.list()?;
+        let out = match self.peek() {
+            Some(Tok::Over) => {
+                self.at += 1;
+                left.over(self.list()?)
+            }
+            Some(Tok::Choose) => {
+                self.at += 1;
+                Expr::Call(Func::Binom, vec![left, self.list()?])
+            }
+            Some(Tok::Bar | Tok::Mid) => {
+                self.at += 1;
+                self.builder(left)?
+            }
+            _ => match left {
+                Expr::List(v) => Expr::Set(v),
+                other => other,
+            },
+        };
+        self.expect_close(Delim::Brace)?;
+        Ok(out)
+    }
+
+    fn builder(&mut self, element: Expr) -> Parsed {
+        let conditions = self.list()?;
+        let conditions = if let Expr::List(v) = conditions { v } else { vec![conditions] };
+        Ok(Expr::Builder(Box::new(element), conditions))
+    }
+
+    fn set(&mut self) -> Parsed {
+        if self.eat(&Tok::Close(Delim::SetBrace)) {
+            return Ok(Expr::Const(Const::Empty));
+        }
+        let first = self.list()?;
+        if matches!(self.peek(), Some(Tok::Bar | Tok::Mid)) {
+            self.at += 1;
+            let built = self.builder(first)?;
+            self.expect_close(Delim::SetBrace)?;
+            return Ok(built);
+        }
+        self.expect_close(Delim::SetBrace)?;
+        Ok(match first {
+            Expr::List(v) => Expr::Set(v),
+            // `{x : x > 2}` parses as a relation whose first side is a ratio.
+            Expr::Relation(mut sides, rels) if matches!(sides.first(), Some(Expr::Ratio(r)) if r.len() == 2) => {
+                let Expr::Ratio(mut parts) = sides.remove(0) else { return opaque("a set without a condition") };
+                let side = parts.pop().unwrap_or(Expr::int(0));
+                let element = parts.pop().unwrap_or(Expr::int(0));
+                sides.insert(0, side);
+                Expr::Builder(Box::new(element), vec![Expr::Relation(sides, rels)])
+            }
+            one => Expr::Set(vec![one]),
+        })
+    }
+
+    /// `( … )`, `[ … ]` and mixed ends: a group, a tuple or an interval.
+    fn bracket(&mut self, left_closed: bool) -> Parsed {
+        if self.eat(&Tok::Close(Delim::Paren)) || (left_closed && self.eat(&Tok::Close(Delim::Bracket))) {
+            return Ok(Expr::Tuple(Vec::new()));
+        }
+        let inner = self.list()?;
+        let right_closed = match self.peek() {
+            Some(Tok::Close(Delim::Paren)) => false,
+            Some(Tok::Close(Delim::Bracket)) => true,
+            // `]a, b[`.
+            Some(Tok::Open(Delim::Bracket)) => false,
+            None => return Err(ParseError::Malformed("a bracket that never closes".into())),
+            Some(_) => return opaque("a bracket closes in the wrong place"),
+        };
+        self.at += 1;
+        Ok(match inner {
+            Expr::List(v) if left_closed || right_closed => Expr::Bracket(left_closed, right_closed, v),
+            Expr::List(v) => Expr::Tuple(v),
+            other => other,
+        })
+    }
+
+    /// A function with its power, base and argument.
+    fn call(&mut self, mut func: Func) -> Parsed {
+        let mut power = None;
+        let mut base = None;
+        loop {
+            match self.peek() {
+                Some(Tok::Op('^')) if power.is_none() => {
+                    self.at += 1;
+                    let negative = self.eat(&Tok::Op('-'));
+                    let e = self.atom()?;
+                    power = Some(if negative { e.neg() } else { e });
+                }
+                Some(Tok::Op('_')) if func == Func::LogBare && base.is_none() => {
+                    self.at += 1;
+                    base = Some(self.argument(true)?);
+                }
+                _ => break,
+            }
+        }
+        if power == Some(Expr::int(-1)) && let Some(inverse) = inverse(func) {
+            power = None;
+            func = inverse;
+        }
+        let mut args = self.call_arguments()?;
+        if let Some(base) = base {
+            args.push(base);
+            func = Func::Log;
+        } else if func == Func::LogBare && args.len() == 2 {
+            func = Func::Log;
+        }
+        if args.len() != arity(func).unwrap_or(args.len()) {
+            return opaque("a function with the wrong number of arguments");
+        }
+        let call = Expr::Call(func, args);
+        Ok(match power {
+            Some(p) => call.pow(p),
+            None => call,
+        })
+    }
+
+    fn call_arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        if let Some(Tok::Open(open @ (Delim::Paren | Delim::Bracket | Delim::Brace | Delim::SetBrace))) = self.peek() {
+            let open = *open;
+            self.at += 1;
+            let inner = self.fresh_bars(Self::list)?;
+            self.expect_close(open)?;
+            return Ok(if let Expr::List(v) | Expr::Set(v) = inner { v } else { vec![inner] });
+        }
+        // Without brackets: a product of simple factors, up to the next function.
+        let negative = self.eat(&Tok::Op('-'));
+        let mut arg = self.power()?;
+        while self.starts_factor() && !matches!(self.peek(), Some(Tok::Func(_) | Tok::Open(Delim::Paren | Delim::Bracket | Delim::SetBrace) | Tok::Begin(_))) {
+            arg = arg.times(self.power()?);
+        }
+        Ok(vec![if negative { arg.neg() } else { arg }])
+    }
+
+    /// The rows of a matrix, a system or a list of lines.
+    fn environment(&mut self, env: &str) -> Parsed {
+        let mut rows = vec![Vec::new()];
+        while !matches!(self.peek(), Some(Tok::End(_)) | None) {
+            match self.peek() {
+                Some(Tok::RowBreak) => {
+                    self.at += 1;
+                    rows.push(Vec::new());
+                }
+                Some(Tok::Op('&' | ',' | ';')) => self.at += 1,
+                _ => {
+                    let cell = self.fresh_bars(|p| p.deeper(Self::cell))?;
+                    if let Some(row) = rows.last_mut() {
+                        row.push(cell);
+                    }
+                }
+            }
+        }
+        if !self.eat(&Tok::End(env)) {
+            return Err(ParseError::Malformed(format!("`\\begin{{{env}}}` without its end")));
+        }
+        rows.retain(|r| !r.is_empty());
+        let matrix = env.contains("matrix") || env == "array";
+        if matrix {
+            if rows.windows(2).any(|w| w[0].len() != w[1].len()) {
+                return opaque("a matrix with rows of different lengths");
+            }
+            return Ok(if env == "vmatrix" { Expr::Apply("det".into(), vec![Expr::Matrix(rows)]) } else { Expr::Matrix(rows) });
+        }
+        let mut lines: Vec<Expr> =
+            rows.into_iter().map(|mut r| if r.len() == 1 { r.remove(0) } else { Expr::Tuple(r) }).collect();
+        Ok(if lines.len() == 1 { lines.remove(0) } else { Expr::List(lines) })
+    }
+
+    /// One cell: a relation or value without separators; an aligned `& = x` continues the cell before.
+    fn cell(&mut self) -> Parsed {
+        let first = self.sum()?;
+        let mut sides = vec![first];
+        let mut rels: Vec<Rel> = Vec::new();
+        loop {
+            if self.peek() == Some(&Tok::Op('&')) && matches!(self.peek_at(1), Some(Tok::Rel(_))) {
+                self.at += 1;
+            }
+            let Some(Tok::Rel(rel)) = self.peek() else { break };
+            rels.push(*rel);
+            self.at += 1;
+            self.eat(&Tok::Op('&'));
+            sides.push(self.sum()?);
+        }
+        Ok(if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) })
+    }
+
+    /// The unit that words after a value make; `None` (nothing taken) when they make none.
+    pub(super) fn unit(&mut self) -> Result<Option<Unit>, ParseError> {
+        let start = self.at;
+        let Some(mut unit) = self.unit_factor(true)? else {
+            self.at = start;
+            return Ok(None);
+        };
+        loop {
+            let inverse = match self.peek() {
+                Some(Tok::Op('/')) => true,
+                Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "per" | "每" | "par") => true,
+                Some(Tok::Op('*' | '-')) => false,
+                Some(Tok::Word(..)) => {
+                    match self.unit_factor(false)? {
+                        Some(next) => unit = unit.times(&next),
+                        None => return Ok(Some(unit)),
+                    }
+                    continue;
+                }
+                _ => return Ok(Some(unit)),
+            };
+            let mark = self.at;
+            self.at += 1;
+            match self.unit_factor(true)? {
+                Some(next) => unit = unit.times(&next.powi(if inverse { -1 } else { 1 })),
+                None => {
+                    self.at = mark;
+                    return Ok(Some(unit));
+                }
+            }
+        }
+    }
+
+    fn unit_factor(&mut self, first: bool) -> Result<Option<Unit>, ParseError> {
+        let Some(Tok::Word(word, styled)) = self.peek().cloned() else {
+            // `km/h` outside text: the single letter after the slash.
+            if first && let Some(Tok::Name(n)) = self.peek() && let Some(unit) = Unit::named(n) {
+                self.at += 1;
+                return Ok(Some(unit));
+            }
+            return Ok(None);
+        };
+        let power = match word.to_lowercase().as_str() {
+            "square" | "sq" | "平方" => 2,
+            "cubic" | "cu" | "立方" => 3,
+            _ => 1,
+        };
+        if power > 1 {
+            self.at += 1;
+            let inner = self.unit_factor(first)?;
+            return Ok(Some(inner.map_or_else(|| Unit::labelled(word), |u| u.powi(power))));
+        }
+        let _ = styled;
+        self.at += 1;
+        let unit = match word.strip_prefix("平方") {
+            Some(rest) => Unit::named(rest).map(|u| u.powi(2)),
+            None => word.strip_prefix("立方").and_then(Unit::named).map(|u| u.powi(3)).or_else(|| Unit::named(word)),
+        }
+        .unwrap_or_else(|| Unit::labelled(word));
+        Ok(Some(unit.powi(self.unit_power())))
+    }
+
+    /// `^2`, `²`, `cm2`, `squared` after a unit.
+    fn unit_power(&mut self) -> i32 {
+        let digits = |tok: Option<&Tok<'_>>| match tok {
+            Some(Tok::Num { text, .. }) => text.parse::<i32>().ok().filter(|n| (0..10).contains(n)),
+            _ => None,
+        };
+        match self.peek() {
+            Some(Tok::Op('^')) => {
+                let braced = self.peek_at(1) == Some(&Tok::Open(Delim::Brace));
+                let mut at = 1 + usize::from(braced);
+                let negative = self.peek_at(at) == Some(&Tok::Op('-'));
+                at += usize::from(negative);
+                let Some(n) = digits(self.peek_at(at)) else { return 1 };
+                self.at += at + 1 + usize::from(braced);
+                if negative { -n } else { n }
+            }
+            Some(Tok::Num { .. }) if !self.space_before() => match digits(self.peek()) {
+                Some(n @ (2 | 3)) => {
+                    self.at += 1;
+                    n
+                }
+                _ => 1,
+            },
+            Some(Tok::Word("squared", _)) => {
+                self.at += 1;
+                2
+            }
+            Some(Tok::Word("cubed", _)) => {
+                self.at += 1;
+                3
+            }
+            _ => 1,
+        }
+    }
+}
+
+fn inverse(func: Func) -> Option<Func> {
+    Some(match func {
+        Func::Sin => Func::Asin,
+        Func::Cos => Func::Acos,
+        Func::Tan => Func::Atan,
+        Func::Cot => Func::Acot,
+        Func::Sinh => Func::Asinh,
+        Func::Cosh => Func::Acosh,
+        Func::Tanh => Func::Atanh,
+        _ => return None,
+    })
+}
+
+/// How many arguments a function takes; `None` for any number.
+fn arity(func: Func) -> Option<usize> {
+    match func {
+        Func::Max | Func::Min | Func::Gcd | Func::Lcm => None,
+        Func::Log | Func::Binom | Func::Mod => Some(2),
+        _ => Some(1),
+    }
+}

@@ -1,0 +1,451 @@
+//! The comparison of two parsed answers: which form each has, and which forms may equal which.
+
+use super::ast::{Const, Expr, Func, Rel};
+use super::policy::MathPolicy;
+use super::relations::{is_name, minutes, ratios_equal, relations_equal};
+use super::scalar::{Outcome, scalar_equal};
+use super::sets::{is_set_like, real_set};
+use super::values::value_equal;
+use super::work::Work;
+use crate::Proof;
+
+/// What every comparison carries.
+pub(super) struct Context<'c> {
+    pub(super) policy: &'c MathPolicy,
+    pub(super) work: &'c Work,
+}
+
+const DIFFERENT: Outcome = Outcome::Different(Proof::Structural);
+const SAME: Outcome = Outcome::Equal(Proof::Structural);
+
+/// Compares gold with prediction, whatever their forms.
+pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    if gold == prediction {
+        return SAME;
+    }
+    if cx.work.spend(10).is_none() {
+        return Outcome::Unknown;
+    }
+    let (gold, prediction) = (&simplify(gold), &simplify(prediction));
+    if gold == prediction {
+        return SAME;
+    }
+    if let Some(outcome) = conditions(gold, prediction, cx) {
+        return outcome;
+    }
+    if let Some(outcome) = names(gold, prediction, cx) {
+        return outcome;
+    }
+    if let Some(outcome) = plus_minus(gold, prediction, cx) {
+        return outcome;
+    }
+    forms(gold, prediction, cx)
+}
+
+/// Brackets, lists and systems in one shape each.
+fn simplify(e: &Expr) -> Expr {
+    match e {
+        Expr::Set(v) if v.len() == 1 && matches!(v[0], Expr::List(_) | Expr::Tuple(_) | Expr::Relation(..)) => match &v[0] {
+            Expr::List(items) => Expr::Set(items.clone()),
+            _ => e.clone(),
+        },
+        // `x = 1 or x = 2`, `x = 1, 2`: the values under one name.
+        Expr::Union(v) | Expr::List(v) => same_name(v).unwrap_or_else(|| e.clone()),
+        // `x ∈ {1, 2}`.
+        Expr::Relation(sides, rels) if rels[..] == [Rel::In] && matches!(&sides[1], Expr::Set(_)) => sides[1].clone(),
+        Expr::Builder(element, conditions) if conditions.len() == 1 => match &conditions[0] {
+            // `{x | x = 1 or x = 2}`.
+            Expr::Union(v) if matches!(**element, Expr::Var(_)) => same_name(v).map_or_else(|| e.clone(), |l| if let Expr::List(items) = l { Expr::Set(items) } else { l }),
+            _ => e.clone(),
+        },
+        Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
+        _ => e.clone(),
+    }
+}
+
+/// The values when all items are equations for one name, or only the first is.
+fn same_name(items: &[Expr]) -> Option<Expr> {
+    let named = |e: &Expr| match e {
+        Expr::Relation(sides, rels) if sides.len() == 2 && matches!(rels[..], [Rel::Eq | Rel::Approx]) && is_name(&sides[0], &sides[1]) => {
+            Some((sides[0].clone(), sides[1].clone()))
+        }
+        _ => None,
+    };
+    let (name, first) = named(items.first()?)?;
+    let mut values = vec![first];
+    for item in &items[1..] {
+        match named(item) {
+            Some((n, v)) if n == name => values.push(v),
+            None if item.is_scalar() || matches!(item, Expr::PlusMinus(..)) => values.push(item.clone()),
+            _ => return None,
+        }
+    }
+    Some(Expr::List(values))
+}
+
+/// Drops side conditions such as `k ∈ ℤ` or `x ≠ 1` that only one side, or both, spell out.
+fn conditions(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
+    let (g, p) = (without_conditions(gold), without_conditions(prediction));
+    if g.is_none() && p.is_none() {
+        return None;
+    }
+    let outcome = answers_equal(g.as_ref().unwrap_or(gold), p.as_ref().unwrap_or(prediction), cx);
+    Some(outcome)
+}
+
+fn without_conditions(e: &Expr) -> Option<Expr> {
+    let Expr::List(items) = e else { return None };
+    let is_condition = |x: &Expr| {
+        matches!(x, Expr::Relation(sides, rels) if rels[..] == [Rel::In]
+            && matches!(sides[1], Expr::Const(Const::Integers | Const::Naturals | Const::Reals | Const::Rationals | Const::Complexes)))
+            || matches!(x, Expr::Relation(_, rels) if rels[..] == [Rel::Ne])
+    };
+    let kept: Vec<Expr> = items.iter().filter(|x| !is_condition(x)).cloned().collect();
+    if kept.len() == items.len() || kept.is_empty() || kept.iter().all(is_set_like) {
+        return None;
+    }
+    Some(super::parser::collapse(kept, Expr::List))
+}
+
+/// The name and the value of `x = 5`, `f(x) = …`, `(x, y) = (1, 2)`, `1 + 4 = 5`.
+fn named<'e>(e: &'e Expr, cx: &Context<'_>) -> Option<(&'e Expr, &'e Expr)> {
+    let Expr::Relation(sides, rels) = e else { return None };
+    if !rels.iter().all(|r| matches!(r, Rel::Eq | Rel::Approx)) {
+        return None;
+    }
+    let (left, right) = (sides.first()?, sides.last()?);
+    if is_name(left, right) {
+        return Some((left, right));
+    }
+    // `5 = x`.
+    if sides.len() == 2 && matches!(right, Expr::Var(_) | Expr::Apply(..)) && is_name(right, left) {
+        return Some((right, left));
+    }
+    let closed = |x: &Expr| x.is_scalar() && x.variables().is_empty();
+    (closed(left) && closed(right) && scalar_equal(left, right, cx.work).is_equal()).then_some((left, right))
+}
+
+fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
+    let relation = |e: &Expr| matches!(e, Expr::Relation(..));
+    match (named(gold, cx), named(prediction, cx)) {
+        (Some((n, v)), Some((m, w))) => {
+            if n == m || matches!((n, m), (Expr::Text(_), _) | (_, Expr::Text(_))) || same_function(n, m) {
+                let values = answers_equal(v, w, cx);
+                if values.is_equal() || n == m && !v.is_scalar() {
+                    return Some(values);
+                }
+            }
+            None
+        }
+        (Some((n, v)), None) if !relation(prediction) && cx.policy.names_optional => match prediction {
+            // A named value against a list of named values is a shorter answer.
+            Expr::List(items) if items.iter().any(relation) && !matches!(n, Expr::Tuple(_)) => None,
+            _ => Some(answers_equal(v, prediction, cx)),
+        },
+        (None, Some((n, w))) if !relation(gold) && cx.policy.names_optional => match gold {
+            Expr::List(items) if items.iter().any(relation) && !matches!(n, Expr::Tuple(_)) => None,
+            _ => Some(answers_equal(gold, w, cx)),
+        },
+        _ => None,
+    }
+}
+
+/// `f(x)` and `y`, `f(x)` and `f`: names of one function.
+fn same_function(a: &Expr, b: &Expr) -> bool {
+    match (a, b) {
+        (Expr::Apply(f, _), Expr::Var(v)) | (Expr::Var(v), Expr::Apply(f, _)) => f == v || &**v == "y",
+        (Expr::Apply(f, x), Expr::Apply(g, y)) => f == g && x.len() == y.len(),
+        _ => false,
+    }
+}
+
+/// Both values of each `±`.
+fn plus_minus(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
+    let has = |e: &Expr| e.any(&|x| matches!(x, Expr::PlusMinus(..)));
+    if !has(gold) && !has(prediction) {
+        return None;
+    }
+    Some(answers_equal(&both_signs(gold), &both_signs(prediction), cx))
+}
+
+fn both_signs(e: &Expr) -> Expr {
+    if !e.any(&|x| matches!(x, Expr::PlusMinus(..))) {
+        return e.clone();
+    }
+    match e {
+        Expr::List(v) | Expr::Set(v) => {
+            let items = v.iter().flat_map(|x| match both_signs(x) {
+                Expr::List(two) => two,
+                one => vec![one],
+            });
+            let items = items.collect();
+            if matches!(e, Expr::Set(_)) { Expr::Set(items) } else { Expr::List(items) }
+        }
+        _ => Expr::List(vec![with_sign(e, true), with_sign(e, false)]),
+    }
+}
+
+fn with_sign(e: &Expr, upper: bool) -> Expr {
+    match e {
+        Expr::PlusMinus(a, b, plus) => {
+            let (a, b) = (with_sign(a, upper), with_sign(b, upper));
+            Expr::Add(vec![a, if *plus == upper { b } else { b.neg() }])
+        }
+        other => other.map_children(&mut |c| with_sign(c, upper)),
+    }
+}
+
+/// Dispatch on the forms that are left.
+fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    match (gold, prediction) {
+        (Expr::Text(a), Expr::Text(b)) => return if a == b { SAME } else { DIFFERENT },
+        (Expr::Clock(a, h), Expr::Clock(b, k)) => return if (a, h) == (b, k) { SAME } else { DIFFERENT },
+        (Expr::Clock(a, _), Expr::Ratio(r)) | (Expr::Ratio(r), Expr::Clock(a, _)) => {
+            return if minutes(r) == Some(*a) { SAME } else { DIFFERENT };
+        }
+        (Expr::Based(a, m, x), Expr::Based(b, n, y)) => {
+            return if m == n && a == b || m != n && x == y { Outcome::Equal(Proof::Exact) } else { Outcome::Different(Proof::Exact) };
+        }
+        // The base may be left out like a unit: the digits must agree.
+        (Expr::Based(digits, _, _), other) | (other, Expr::Based(digits, _, _)) => {
+            let agree = matches!(other, Expr::Num(n) if n.value.is_integer() && n.value.to_integer().to_string() == **digits);
+            return if agree && cx.policy.units_optional { SAME } else { DIFFERENT };
+        }
+        (Expr::Ratio(a), Expr::Ratio(b)) => return ratios_equal(a, b, cx),
+        (Expr::Ratio(r), other) | (other, Expr::Ratio(r)) if r.len() == 2 && cx.policy.ratios_are_fractions => {
+            let quotient = r[0].clone().over(r[1].clone());
+            let swapped = matches!(prediction, Expr::Ratio(_));
+            return if swapped { value_or_different(other, &quotient, cx) } else { value_or_different(&quotient, other, cx) };
+        }
+        (Expr::Call(Func::Mod, a), other) if other.is_scalar() && !matches!(other, Expr::Call(Func::Mod, _)) => {
+            return scalar_equal(&a[0], other, cx.work);
+        }
+        (other, Expr::Call(Func::Mod, a)) if other.is_scalar() && !matches!(other, Expr::Call(Func::Mod, _)) => {
+            return scalar_equal(other, &a[0], cx.work);
+        }
+        _ => {}
+    }
+    if is_set_like(gold) || is_set_like(prediction) {
+        return sets_equal(gold, prediction, cx);
+    }
+    if let (Expr::Relation(a, ra), Expr::Relation(b, rb)) = (gold, prediction) {
+        return chains_equal(a, ra, b, rb, cx);
+    }
+    if matches!(gold, Expr::Relation(..)) || matches!(prediction, Expr::Relation(..)) {
+        return DIFFERENT;
+    }
+    collections(gold, prediction, cx)
+}
+
+fn value_or_different(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    if is_value(gold) && is_value(prediction) { value_equal(gold, prediction, cx) } else { DIFFERENT }
+}
+
+/// A scalar, with or without a unit.
+fn is_value(e: &Expr) -> bool {
+    match e {
+        Expr::Quantity(v, _) | Expr::Percent(v) | Expr::Degrees(v) | Expr::Neg(v) => is_value(v),
+        Expr::Add(v) | Expr::Mul(v) => v.iter().all(is_value),
+        Expr::Div(a, b) => is_value(a) && is_value(b),
+        other => other.is_scalar(),
+    }
+}
+
+fn chains_equal(a: &[Expr], ra: &[Rel], b: &[Expr], rb: &[Rel], cx: &Context<'_>) -> Outcome {
+    if let ([l, r], [rel], [m, s], [sel]) = (a, ra, b, rb) {
+        return match (rel, sel) {
+            (Rel::In, Rel::In) => Outcome::all([answers_equal(l, m, cx), answers_equal(r, s, cx)]),
+            (Rel::In, _) | (_, Rel::In) => Outcome::Unknown,
+            _ => relations_equal((l, *rel, r), (m, *sel, s), cx),
+        };
+    }
+    // Longer chains: the same one forwards or backwards.
+    let forwards = ra == rb && a.len() == b.len();
+    let backwards = ra.len() == rb.len() && ra.iter().zip(rb.iter().rev()).all(|(x, y)| *x == y.flipped());
+    if forwards {
+        let same = Outcome::all(a.iter().zip(b).map(|(x, y)| answers_equal(x, y, cx)));
+        if same.is_equal() || !backwards {
+            return same;
+        }
+    }
+    if backwards {
+        return Outcome::all(a.iter().zip(b.iter().rev()).map(|(x, y)| answers_equal(x, y, cx)));
+    }
+    DIFFERENT
+}
+
+/// At least one side is an interval, an inequality, or built from them.
+fn sets_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    let relation = |e: &Expr| e.any(&|x| matches!(x, Expr::Relation(_, r) if r.iter().any(|r| *r != Rel::In)));
+    if relation(gold) != relation(prediction) && !cx.policy.intervals_equal_inequalities {
+        return DIFFERENT;
+    }
+    // A list of values in square brackets is no interval beside another list.
+    if let (Expr::Bracket(true, true, a), Expr::List(b) | Expr::Tuple(b)) | (Expr::List(b) | Expr::Tuple(b), Expr::Bracket(true, true, a)) = (gold, prediction)
+        && !b.iter().any(|x| matches!(x, Expr::Relation(..)))
+    {
+        let list = matches!(gold, Expr::List(_)) || matches!(prediction, Expr::List(_));
+        return if list { ordered(a, b, gold, cx) } else { DIFFERENT };
+    }
+    match (real_set(gold, cx), real_set(prediction, cx)) {
+        (Some(g), Some(p)) => {
+            if let (Some(v), Some(w)) = (&g.variable, &p.variable)
+                && v != w
+            {
+                return DIFFERENT;
+            }
+            g.equals(&p, cx)
+        }
+        _ => match (gold, prediction) {
+            (Expr::Relation(a, ra), Expr::Relation(b, rb)) => chains_equal(a, ra, b, rb, cx),
+            (Expr::Union(a), Expr::Union(b)) | (Expr::List(a), Expr::List(b)) | (Expr::Intersection(a), Expr::Intersection(b)) => unordered(a, b, cx),
+            (Expr::Union(a), Expr::List(b)) | (Expr::List(a), Expr::Union(b)) => unordered(a, b, cx),
+            (Expr::Builder(a, c), Expr::Builder(b, d)) => Outcome::all([answers_equal(a, b, cx), unordered(c, d, cx)]),
+            (Expr::Difference(a, b), Expr::Difference(c, d)) => Outcome::all([answers_equal(a, c, cx), answers_equal(b, d, cx)]),
+            _ => Outcome::Unknown,
+        },
+    }
+}
+
+/// In the gold's order.
+fn ordered(g: &[Expr], p: &[Expr], gold: &Expr, cx: &Context<'_>) -> Outcome {
+    let (g, p) = if matches!(gold, Expr::Bracket(..)) { (g, p) } else { (p, g) };
+    if g.len() != p.len() {
+        return DIFFERENT;
+    }
+    Outcome::all(g.iter().zip(p).map(|(a, b)| answers_equal(a, b, cx)))
+}
+
+/// One to one, in any order.
+fn unordered(g: &[Expr], p: &[Expr], cx: &Context<'_>) -> Outcome {
+    if g.len() != p.len() {
+        return DIFFERENT;
+    }
+    let mut free: Vec<&Expr> = p.iter().collect();
+    let (mut out, mut unknown) = (SAME, false);
+    for a in g {
+        let mut hit = None;
+        for (i, b) in free.iter().enumerate() {
+            match answers_equal(a, b, cx) {
+                Outcome::Equal(proof) => {
+                    hit = Some((i, proof));
+                    break;
+                }
+                Outcome::Unknown => unknown = true,
+                Outcome::Different(_) => {}
+            }
+            if cx.work.is_spent() {
+                return Outcome::Unknown;
+            }
+        }
+        match hit {
+            Some((i, proof)) => {
+                free.remove(i);
+                out = Outcome::all([out, Outcome::Equal(proof)]);
+            }
+            None if unknown => return Outcome::Unknown,
+            None => return Outcome::Different(Proof::Structural),
+        }
+    }
+    out
+}
+
+/// Tuples, lists, sets and matrices; two plain values in the end.
+fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    let pairwise = |a: &[Expr], b: &[Expr]| {
+        if a.len() == b.len() { Outcome::all(a.iter().zip(b).map(|(x, y)| answers_equal(x, y, cx))) } else { DIFFERENT }
+    };
+    match (gold, prediction) {
+        (Expr::Matrix(a), Expr::Matrix(b)) => {
+            if a.len() != b.len() || a.first().map(Vec::len) != b.first().map(Vec::len) {
+                return DIFFERENT;
+            }
+            pairwise(&a.concat(), &b.concat())
+        }
+        (Expr::Matrix(m), other) | (other, Expr::Matrix(m)) => {
+            let vector = m.len() == 1 || m.first().is_some_and(|r| r.len() == 1);
+            match other {
+                Expr::Tuple(v) | Expr::List(v) | Expr::Bracket(_, _, v) if vector => {
+                    let m = m.concat();
+                    if matches!(gold, Expr::Matrix(_)) { pairwise(&m, v) } else { pairwise(v, &m) }
+                }
+                one if m.len() == 1 && m[0].len() == 1 => answers_equal(&m[0][0], one, cx),
+                // A list of rows.
+                Expr::Tuple(rows) | Expr::Bracket(_, _, rows) => {
+                    let rows = rows.iter().map(|r| match r {
+                        Expr::Tuple(v) | Expr::Bracket(_, _, v) => Some(v.clone()),
+                        _ => None,
+                    });
+                    match rows.collect::<Option<Vec<_>>>() {
+                        Some(rows) if rows.len() == m.len() && rows.iter().zip(m).all(|(r, s)| r.len() == s.len()) => pairwise(&m.concat(), &rows.concat()),
+                        _ => DIFFERENT,
+                    }
+                }
+                _ => DIFFERENT,
+            }
+        }
+        (Expr::List(a), Expr::List(b)) => {
+            if cx.policy.lists_are_unordered { unordered(a, b, cx) } else { pairwise(a, b) }
+        }
+        (Expr::Set(a), Expr::Set(b) | Expr::List(b)) | (Expr::List(a), Expr::Set(b)) => unordered(a, b, cx),
+        (Expr::Tuple(a), Expr::Tuple(b)) => pairwise(a, b),
+        (Expr::Tuple(t), Expr::List(l)) | (Expr::List(l), Expr::Tuple(t)) => {
+            let values = list_values(l);
+            if matches!(gold, Expr::Tuple(_)) { pairwise(t, &values) } else { pairwise(&values, t) }
+        }
+        (Expr::Bracket(l, r, a), Expr::Bracket(m, s, b)) => if (l, r) == (m, s) { pairwise(a, b) } else { DIFFERENT },
+        (Expr::Bracket(true, true, a), Expr::Tuple(b)) | (Expr::Tuple(a), Expr::Bracket(true, true, b)) => pairwise(a, b),
+        (Expr::Bracket(true, true, a), Expr::List(b) | Expr::Set(b)) | (Expr::List(a) | Expr::Set(a), Expr::Bracket(true, true, b)) => unordered(a, b, cx),
+        (Expr::Set(v), other) if v.len() == 1 => answers_equal(&v[0], other, cx),
+        (other, Expr::Set(v)) if v.len() == 1 => answers_equal(other, &v[0], cx),
+        _ => value_or_different(gold, prediction, cx),
+    }
+}
+
+/// The values of a list of named values in the order of their names; the list itself otherwise.
+fn list_values(items: &[Expr]) -> Vec<Expr> {
+    let mut pairs = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Expr::Relation(sides, rels) if rels[..] == [Rel::Eq] && sides.len() == 2 => match &sides[0] {
+                Expr::Var(v) => pairs.push((v.clone(), sides[1].clone())),
+                _ => return items.to_vec(),
+            },
+            _ => return items.to_vec(),
+        }
+    }
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.into_iter().map(|p| p.1).collect()
+}
+
+/// The matrix an expression with matrices comes to: sums, and products with scalars.
+fn matrix(e: &Expr) -> Option<Vec<Vec<Expr>>> {
+    let each = |rows: Vec<Vec<Expr>>, f: &dyn Fn(Expr) -> Expr| rows.into_iter().map(|r| r.into_iter().map(f).collect()).collect();
+    match e {
+        Expr::Matrix(rows) => Some(rows.clone()),
+        Expr::Neg(a) => Some(each(matrix(a)?, &Expr::neg)),
+        Expr::Div(a, b) if b.is_scalar() => Some(each(matrix(a)?, &|x| x.over((**b).clone()))),
+        Expr::Mul(parts) => {
+            let (scalars, rest): (Vec<Expr>, Vec<Expr>) = parts.iter().cloned().partition(Expr::is_scalar);
+            let [only] = &rest[..] else { return None };
+            let factor = super::parser::collapse(scalars, Expr::Mul);
+            Some(each(matrix(only)?, &|x| factor.clone().times(x)))
+        }
+        Expr::Add(parts) => {
+            let mut sum = matrix(parts.first()?)?;
+            for part in &parts[1..] {
+                let next = matrix(part)?;
+                if next.len() != sum.len() || next.first().map(Vec::len) != sum.first().map(Vec::len) {
+                    return None;
+                }
+                for (row, other) in sum.iter_mut().zip(next) {
+                    for (x, y) in row.iter_mut().zip(other) {
+                        *x = Expr::Add(vec![x.clone(), y]);
+                    }
+                }
+            }
+            Some(sum)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,36 @@
+//! The `math` verifier: two mathematical answers, as people write them, are the same or not, and how we know.
+//!
+//! An answer is cleaned ([`clean`]), lexed, parsed completely by precedence climbing, and compared by its form
+//! ([`compare`]): numbers, quantities, sets, intervals, tuples, matrices, relations, texts. Scalars go through
+//! layers, each of which may decide: structure, exact rationals, identity modulo random primes, certified
+//! enclosures of rising precision, which refute soundly, and in the end agreement to 256 bits, which is called
+//! probable. What conventions leave open is a field of [`MathPolicy`].
+
+mod answer;
+mod ast;
+mod atoms;
+mod big;
+mod clean;
+mod compare;
+mod exact;
+mod lexer;
+mod modular;
+mod names;
+mod numeral;
+mod numeric;
+mod parser;
+mod policy;
+mod real;
+mod relations;
+mod reply;
+mod scalar;
+mod sets;
+mod units;
+mod values;
+mod verifier;
+mod words;
+mod work;
+
+pub use answer::{Comparison, compare};
+pub use policy::MathPolicy;
+pub(crate) use verifier::build;

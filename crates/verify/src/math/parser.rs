@@ -1,0 +1,551 @@
+//! Precedence climbing from tokens to [`Expr`]; leftovers are an error, never dropped.
+
+use num_bigint::BigInt;
+use num_traits::{Num as _, ToPrimitive, Zero};
+
+use super::ast::{Const, Expr, Func, Rel};
+use super::lexer::{Delim, ParseError, Reading, Tok, Token, lex};
+use super::numeral::number;
+use super::units::Unit;
+
+/// Brackets and scripts nested deeper than this are refused; it bounds the stack.
+const MAX_DEPTH: u32 = 60;
+
+pub(super) struct Parser<'a> {
+    pub(super) toks: Vec<Token<'a>>,
+    pub(super) at: usize,
+    depth: u32,
+    bars: u32,
+}
+
+pub(super) type Parsed = Result<Expr, ParseError>;
+
+pub(super) fn opaque<T>(why: impl Into<String>) -> Result<T, ParseError> {
+    Err(ParseError::Opaque(why.into()))
+}
+
+/// Parses a cleaned answer completely.
+pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
+    let toks = lex(cleaned, reading)?;
+    if toks.is_empty() {
+        return opaque("nothing to read");
+    }
+    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0 };
+    if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
+        parser.at += 1;
+    }
+    let expr = parser.list()?;
+    match parser.peek() {
+        None => Ok(expr),
+        Some(Tok::Close(_) | Tok::End(_)) => Err(ParseError::Malformed("a bracket that never opened".into())),
+        Some(_) => opaque("text left over after the answer"),
+    }
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn peek(&self) -> Option<&Tok<'a>> {
+        self.toks.get(self.at).map(|t| &t.tok)
+    }
+
+    pub(super) fn peek_at(&self, offset: usize) -> Option<&Tok<'a>> {
+        self.toks.get(self.at + offset).map(|t| &t.tok)
+    }
+
+    pub(super) fn space_before(&self) -> bool {
+        self.toks.get(self.at).is_some_and(|t| t.space)
+    }
+
+    pub(super) fn eat(&mut self, tok: &Tok<'_>) -> bool {
+        let hit = self.peek() == Some(tok);
+        self.at += usize::from(hit);
+        hit
+    }
+
+    pub(super) fn expect_close(&mut self, delim: Delim) -> Result<(), ParseError> {
+        if self.eat(&Tok::Close(delim)) {
+            return Ok(());
+        }
+        match self.peek() {
+            None => Err(ParseError::Malformed("a bracket that never closes".into())),
+            Some(_) => opaque("a bracket closes in the wrong place"),
+        }
+    }
+
+    /// Runs `f` one level deeper, or refuses.
+    pub(super) fn deeper<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+        if self.depth >= MAX_DEPTH {
+            return opaque("nested too deeply");
+        }
+        self.depth += 1;
+        let out = f(self);
+        self.depth -= 1;
+        out
+    }
+
+    /// Parts joined by commas, semicolons, line breaks, `and`, `or`.
+    pub(super) fn list(&mut self) -> Parsed {
+        self.deeper(|p| {
+            let mut items = vec![p.relation()?];
+            let mut or = false;
+            loop {
+                let mut separated = false;
+                while let Some(Tok::Op(',' | ';' | '&') | Tok::And | Tok::Or | Tok::RowBreak) = p.peek() {
+                    or |= p.peek() == Some(&Tok::Or);
+                    separated = true;
+                    p.at += 1;
+                }
+                if !separated || matches!(p.peek(), None | Some(Tok::Close(_) | Tok::End(_))) {
+                    break;
+                }
+                items.push(p.relation()?);
+            }
+            if items.len() == 1 {
+                return items.pop().ok_or_else(|| ParseError::Opaque("nothing to read".into()));
+            }
+            let relations = items.iter().any(|i| matches!(i, Expr::Relation(..)));
+            Ok(if or && relations { Expr::Union(items) } else { Expr::List(items) })
+        })
+    }
+
+    /// `a < b ≤ c`, or a single side.
+    fn relation(&mut self) -> Parsed {
+        let mut sides = vec![self.set_operation()?];
+        let mut rels = Vec::new();
+        while let Some(Tok::Rel(rel)) = self.peek() {
+            let mut rel = *rel;
+            self.at += 1;
+            // `\not=`.
+            if rel == Rel::Ne && self.peek() == Some(&Tok::Rel(Rel::Eq)) {
+                self.at += 1;
+            }
+            if rel == Rel::Approx && matches!(self.peek(), Some(Tok::Rel(Rel::Eq))) {
+                self.at += 1;
+                rel = Rel::Eq;
+            }
+            rels.push(rel);
+            sides.push(self.set_operation()?);
+        }
+        match (rels.is_empty(), sides.pop()) {
+            (true, Some(only)) => Ok(only),
+            (false, Some(last)) => {
+                sides.push(last);
+                Ok(Expr::Relation(sides, rels))
+            }
+            (_, None) => opaque("a relation without sides"),
+        }
+    }
+
+    fn set_operation(&mut self) -> Parsed {
+        let mut left = self.ratio()?;
+        loop {
+            left = match self.peek() {
+                Some(Tok::Union) => {
+                    self.at += 1;
+                    let right = self.ratio()?;
+                    match left {
+                        Expr::Union(mut v) => {
+                            v.push(right);
+                            Expr::Union(v)
+                        }
+                        other => Expr::Union(vec![other, right]),
+                    }
+                }
+                Some(Tok::Inter) => {
+                    self.at += 1;
+                    Expr::Intersection(vec![left, self.ratio()?])
+                }
+                Some(Tok::SetMinus) => {
+                    self.at += 1;
+                    Expr::Difference(Box::new(left), Box::new(self.ratio()?))
+                }
+                _ => return Ok(left),
+            };
+        }
+    }
+
+    fn ratio(&mut self) -> Parsed {
+        let first = self.modulus()?;
+        if self.peek() != Some(&Tok::Op(':')) {
+            return Ok(first);
+        }
+        let mut parts = vec![first];
+        while self.eat(&Tok::Op(':')) {
+            parts.push(self.modulus()?);
+        }
+        Ok(Expr::Ratio(parts))
+    }
+
+    fn modulus(&mut self) -> Parsed {
+        let value = self.sum()?;
+        let opened = self.peek() == Some(&Tok::Open(Delim::Paren)) && self.peek_at(1) == Some(&Tok::Mod);
+        if opened {
+            self.at += 1;
+        }
+        if !self.eat(&Tok::Mod) {
+            return Ok(value);
+        }
+        let modulus = self.sum()?;
+        if opened {
+            self.expect_close(Delim::Paren)?;
+        }
+        Ok(Expr::Call(Func::Mod, vec![value, modulus]))
+    }
+
+    pub(super) fn sum(&mut self) -> Parsed {
+        let mut terms: Vec<Expr> = Vec::new();
+        match self.peek() {
+            Some(Tok::PlusMinus(_)) => terms.push(Expr::int(0)),
+            Some(Tok::Op('+')) => {
+                self.at += 1;
+                terms.push(self.product()?);
+            }
+            _ => terms.push(self.product()?),
+        }
+        loop {
+            match self.peek() {
+                Some(Tok::Op('+')) => {
+                    self.at += 1;
+                    // A limit from the right, `0^+`, has nothing after the sign.
+                    terms.push(self.product()?);
+                }
+                Some(Tok::Op('-')) => {
+                    self.at += 1;
+                    terms.push(self.product()?.neg());
+                }
+                Some(Tok::PlusMinus(sign)) => {
+                    let sign = *sign;
+                    self.at += 1;
+                    let left = collapse(std::mem::take(&mut terms), Expr::Add);
+                    terms.push(Expr::PlusMinus(Box::new(left), Box::new(self.product()?), sign));
+                }
+                _ => return Ok(collapse(terms, Expr::Add)),
+            }
+        }
+    }
+
+    /// Products, quotients, juxtaposition, mixed numbers and units.
+    fn product(&mut self) -> Parsed {
+        let mut negative = false;
+        while let Some(Tok::Op('-')) = self.peek() {
+            negative = !negative;
+            self.at += 1;
+        }
+        let from = self.at;
+        let mut acc = match self.mixed_number() {
+            Some(mixed) => mixed,
+            None => self.power()?,
+        };
+        // A lone numeral so far: a unit or a mixed number's fraction may follow.
+        while let Some(tok) = self.peek() {
+            acc = match tok {
+                Tok::Op('*') => {
+                    self.at += 1;
+                    acc.times(self.signed_power()?)
+                }
+                Tok::Op('/') => {
+                    self.at += 1;
+                    acc.over(self.signed_power()?)
+                }
+                Tok::Word(..) => match self.unit()? {
+                    Some(unit) => self.quantity(acc, unit)?,
+                    None => break,
+                },
+                Tok::Currency(code) => {
+                    let unit = Unit::currency(code);
+                    self.at += 1;
+                    Expr::Quantity(Box::new(acc), unit)
+                }
+                Tok::Num { .. } if self.after_numeral(from) => break,
+                _ if self.starts_factor() => acc.times(self.power()?),
+                _ => break,
+            };
+        }
+        Ok(if negative { acc.neg() } else { acc })
+    }
+
+    /// Two numerals side by side are no product.
+    fn after_numeral(&self, from: usize) -> bool {
+        self.at > from && matches!(self.toks[self.at - 1].tok, Tok::Num { .. } | Tok::Name(_) | Tok::Const(_))
+    }
+
+    /// Puts a unit on a value, and adds a smaller part that follows (`5 ft 6 in`).
+    fn quantity(&mut self, value: Expr, unit: Unit) -> Parsed {
+        let dimension = unit.dimension;
+        let whole = Expr::Quantity(Box::new(value), unit);
+        if !matches!(self.peek(), Some(Tok::Num { .. })) {
+            return Ok(whole);
+        }
+        let part = self.product()?;
+        match &part {
+            Expr::Quantity(_, u) if u.dimension == dimension => Ok(Expr::Add(vec![whole, part])),
+            Expr::Add(parts) if matches!(&parts[0], Expr::Quantity(_, u) if u.dimension == dimension) => Ok(Expr::Add(vec![whole, part])),
+            _ => opaque("a number after a unit"),
+        }
+    }
+
+    fn integer_at(&self, offset: usize) -> Option<BigInt> {
+        match self.peek_at(offset)? {
+            Tok::Num { text, repeat: "", exp: 0, .. } => BigInt::from_str_radix(text, 10).ok(),
+            _ => None,
+        }
+    }
+
+    /// `2\frac{3}{8}` or `2 3/8`: an integer and a proper fraction.
+    fn mixed_number(&mut self) -> Option<Expr> {
+        let whole = self.integer_at(0)?;
+        let (top, bottom, used) = match (self.peek_at(1)?, self.integer_at(1)) {
+            (Tok::Frac, _) => self.literal_fraction(2)?,
+            (_, Some(top)) if self.peek_at(2) == Some(&Tok::Op('/')) => (top, self.integer_at(3)?, 4),
+            _ => return None,
+        };
+        if top >= bottom || bottom.is_zero() || whole.is_zero() || top.is_zero() {
+            return None;
+        }
+        self.at += used;
+        let value = num_rational::BigRational::new(whole * &bottom + top, bottom);
+        Some(Expr::rational(value))
+    }
+
+    /// `{3}{8}`, `38`, `3{8}` at `offset`: numerator, denominator, tokens up to its end.
+    fn literal_fraction(&self, offset: usize) -> Option<(BigInt, BigInt, usize)> {
+        let mut at = offset;
+        let mut parts = Vec::with_capacity(2);
+        while parts.len() < 2 {
+            if self.peek_at(at) == Some(&Tok::Open(Delim::Brace)) {
+                parts.push(self.integer_at(at + 1)?);
+                if self.peek_at(at + 2) != Some(&Tok::Close(Delim::Brace)) {
+                    return None;
+                }
+                at += 3;
+            } else {
+                let text = self.integer_at(at)?.to_string();
+                if text.len() > 2 || (text.len() == 2 && !parts.is_empty()) {
+                    return None;
+                }
+                for digit in text.bytes() {
+                    parts.push(BigInt::from(digit - b'0'));
+                }
+                at += 1;
+            }
+        }
+        let bottom = parts.pop()?;
+        Some((parts.pop()?, bottom, at))
+    }
+
+    fn signed_power(&mut self) -> Parsed {
+        let mut negative = false;
+        while let Some(Tok::Op(sign @ ('-' | '+'))) = self.peek() {
+            negative ^= *sign == '-';
+            self.at += 1;
+        }
+        let value = self.power()?;
+        Ok(if negative { value.neg() } else { value })
+    }
+
+    /// Whether the next token can begin a factor of a juxtaposed product.
+    pub(super) fn starts_factor(&self) -> bool {
+        match self.peek() {
+            Some(Tok::Num { .. } | Tok::Name(_) | Tok::Func(_) | Tok::Const(_) | Tok::Frac | Tok::Sqrt | Tok::Binom) => true,
+            Some(Tok::Open(Delim::Paren)) => self.peek_at(1) != Some(&Tok::Mod),
+            Some(Tok::Open(_)) => true,
+            Some(Tok::Begin(_)) => true,
+            Some(Tok::Bar) => self.bars == 0,
+            _ => false,
+        }
+    }
+
+    pub(super) fn power(&mut self) -> Parsed {
+        let atom = self.atom()?;
+        self.scripts(atom)
+    }
+
+    /// `^`, `!`, `%`, `°`, `'` after an atom.
+    pub(super) fn scripts(&mut self, mut base: Expr) -> Parsed {
+        loop {
+            base = match self.peek() {
+                Some(Tok::Op('^')) => {
+                    self.at += 1;
+                    match self.exponent()? {
+                        Script::Power(e) => base.pow(e),
+                        Script::Degree => self.degrees(base),
+                        Script::Nothing => base,
+                        Script::Prime => primed(base)?,
+                    }
+                }
+                Some(Tok::Op('!')) => {
+                    self.at += 1;
+                    let func = if self.eat(&Tok::Op('!')) { Func::DoubleFactorial } else { Func::Factorial };
+                    Expr::Call(func, vec![base])
+                }
+                Some(Tok::Percent) => {
+                    self.at += 1;
+                    Expr::Percent(Box::new(base))
+                }
+                Some(Tok::Degree) => {
+                    self.at += 1;
+                    self.degrees(base)
+                }
+                Some(Tok::Op('\'')) => {
+                    self.at += 1;
+                    primed(base)?
+                }
+                Some(Tok::Op('_')) => {
+                    self.at += 1;
+                    self.subscript(base)?
+                }
+                _ => return Ok(base),
+            };
+        }
+    }
+
+    /// Degrees of angle, or of temperature when a scale follows.
+    fn degrees(&mut self, value: Expr) -> Expr {
+        let scale = match self.peek() {
+            Some(Tok::Name(n)) if matches!(&**n, "C" | "F") => Some(n.to_lowercase()),
+            Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "c" | "f" | "celsius" | "fahrenheit" | "centigrade") => {
+                Some(w.to_lowercase()[..1].to_owned())
+            }
+            _ => None,
+        };
+        match scale {
+            Some(scale) => {
+                self.at += 1;
+                Expr::Quantity(Box::new(value), Unit { label: format!("degree {scale}"), ..Unit::none() })
+            }
+            None => Expr::Degrees(Box::new(value)),
+        }
+    }
+
+    fn exponent(&mut self) -> Result<Script, ParseError> {
+        match self.peek() {
+            Some(Tok::Degree) => {
+                self.at += 1;
+                return Ok(Script::Degree);
+            }
+            Some(Tok::Op('\'')) => {
+                self.at += 1;
+                return Ok(Script::Prime);
+            }
+            Some(Tok::Open(Delim::Brace)) => match (self.peek_at(1), self.peek_at(2)) {
+                (Some(Tok::Degree), Some(Tok::Close(Delim::Brace))) => {
+                    self.at += 3;
+                    return Ok(Script::Degree);
+                }
+                (Some(Tok::Op('\'')), Some(Tok::Close(Delim::Brace))) => {
+                    self.at += 3;
+                    return Ok(Script::Prime);
+                }
+                (Some(Tok::Word(w, _)), Some(Tok::Close(Delim::Brace))) if is_ordinal(w) => {
+                    self.at += 3;
+                    return Ok(Script::Nothing);
+                }
+                _ => {}
+            },
+            Some(Tok::Word(w, _)) if is_ordinal(w) => {
+                self.at += 1;
+                return Ok(Script::Nothing);
+            }
+            _ => {}
+        }
+        self.deeper(|p| {
+            let mut negative = false;
+            while let Some(Tok::Op(sign @ ('-' | '+'))) = p.peek() {
+                negative ^= *sign == '-';
+                p.at += 1;
+            }
+            let mut e = p.atom()?;
+            if p.peek() == Some(&Tok::Op('^')) {
+                e = p.scripts(e)?;
+            }
+            Ok(Script::Power(if negative { e.neg() } else { e }))
+        })
+    }
+
+    /// A base on a numeral, an index on anything else.
+    fn subscript(&mut self, base: Expr) -> Parsed {
+        let start = self.at;
+        let index = self.deeper(Self::atom)?;
+        let written: String = match &index {
+            Expr::Num(n) => n.value.to_string(),
+            Expr::Text(t) => t.to_string(),
+            Expr::Var(v) => v.to_string(),
+            _ => format!("{:?}", &self.toks[start..self.at].iter().map(|t| &t.tok).collect::<Vec<_>>()),
+        };
+        match base {
+            Expr::Num(n) if n.value.is_integer() && n.decimals.is_none() => {
+                let radix = super::words::number(&written).and_then(|v| v.to_u32()).or_else(|| written.parse().ok());
+                let digits = n.value.to_integer().to_string();
+                based(&digits, radix)
+            }
+            Expr::Var(v) => Ok(Expr::Var(format!("{v}_{written}").into())),
+            Expr::Const(c) => Ok(Expr::Var(format!("{}_{written}", if c == Const::E { "e" } else { "i" }).into())),
+            _ => opaque("an index on an expression"),
+        }
+    }
+
+    /// `|…|` as an absolute value.
+    pub(super) fn bars(&mut self) -> Parsed {
+        self.bars += 1;
+        let inner = self.deeper(Self::sum);
+        self.bars -= 1;
+        let inner = inner?;
+        if !self.eat(&Tok::Bar) {
+            return opaque("a bar that never closes");
+        }
+        Ok(Expr::Call(Func::Abs, vec![inner]))
+    }
+
+    /// Runs `f` with `|` opening again (inside brackets).
+    pub(super) fn fresh_bars<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+        let outer = std::mem::take(&mut self.bars);
+        let out = f(self);
+        self.bars = outer;
+        out
+    }
+
+    pub(super) fn numeral(&mut self) -> Parsed {
+        let Some(Tok::Num { text, repeat, exp, dots }) = self.peek().cloned() else { return opaque("not a numeral") };
+        self.at += 1;
+        number(&text, repeat, exp, dots).map(Expr::Num).ok_or_else(|| ParseError::Opaque("a numeral that is too long".into()))
+    }
+}
+
+enum Script {
+    Power(Expr),
+    Degree,
+    Prime,
+    Nothing,
+}
+
+fn is_ordinal(word: &str) -> bool {
+    matches!(word, "st" | "nd" | "rd" | "th" | "e" | "ème")
+}
+
+fn primed(base: Expr) -> Parsed {
+    match base {
+        Expr::Var(v) => Ok(Expr::Var(format!("{v}'").into())),
+        _ => opaque("a prime on an expression"),
+    }
+}
+
+/// A numeral in base `radix`.
+pub(super) fn based(digits: &str, radix: Option<u32>) -> Parsed {
+    match radix {
+        Some(radix @ 2..=36) => {
+            BigInt::from_str_radix(digits, radix).map(|value| Expr::Based(digits.into(), radix, value)).map_err(|_| ParseError::Opaque(format!("`{digits}` is not a numeral in base {radix}")))
+        }
+        _ => opaque("an index on a number that is no base"),
+    }
+}
+
+/// One item alone, several under `join`.
+pub(super) fn collapse(mut items: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
+    match (items.len(), items.pop()) {
+        (1, Some(only)) => only,
+        (_, Some(last)) => {
+            items.push(last);
+            join(items)
+        }
+        (_, None) => join(items),
+    }
+}

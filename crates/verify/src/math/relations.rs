@@ -1,0 +1,171 @@
+//! Equations and inequalities: the same solutions, shown by proportional sides.
+
+use num_traits::{Signed, ToPrimitive};
+
+use super::ast::{Expr, Func, Rel};
+use super::compare::Context;
+use super::exact::exact;
+use super::modular::{Field, Miss};
+use super::numeric::evaluate;
+use super::real::{Interval, Real};
+use super::scalar::{Outcome, sample};
+use crate::Proof;
+
+/// Trees larger than this are not rearranged.
+const MAX_NODES: usize = 300;
+
+fn size(e: &Expr) -> usize {
+    1 + e.children().into_iter().map(size).sum::<usize>()
+}
+
+/// Numerator and denominator of a rational expression.
+fn fraction(e: &Expr, cx: &Context<'_>) -> (Expr, Expr) {
+    let one = || Expr::int(1);
+    match e {
+        Expr::Neg(a) => {
+            let (n, d) = fraction(a, cx);
+            (n.neg(), d)
+        }
+        Expr::Div(a, b) => {
+            let ((an, ad), (bn, bd)) = (fraction(a, cx), fraction(b, cx));
+            (an.times(bd), ad.times(bn))
+        }
+        Expr::Mul(v) => v.iter().fold((one(), one()), |(n, d), x| {
+            let (xn, xd) = fraction(x, cx);
+            (n.times(xn), d.times(xd))
+        }),
+        Expr::Add(v) => v.iter().fold((Expr::int(0), one()), |(n, d), x| {
+            let (xn, xd) = fraction(x, cx);
+            if d == xd {
+                return (Expr::Add(vec![n, xn]), d);
+            }
+            (Expr::Add(vec![n.times(xd.clone()), xn.times(d.clone())]), d.times(xd))
+        }),
+        Expr::Pow(b, k) => match exact(k, cx.work).filter(num_rational::BigRational::is_integer) {
+            Some(k) => {
+                let (n, d) = fraction(b, cx);
+                let power = Expr::rational(k.abs());
+                if k.is_negative() { (d.pow(power.clone()), n.pow(power)) } else { (n.pow(power.clone()), d.pow(power)) }
+            }
+            None => (e.clone(), one()),
+        },
+        other => (other.clone(), one()),
+    }
+}
+
+/// Whether two functions are a constant multiple of each other, and that constant's sign where it is known.
+fn proportional(a: &Expr, b: &Expr, cx: &Context<'_>) -> Outcome {
+    let mut agreed = 0;
+    for index in 0..24 {
+        match cross(a, b, index, cx) {
+            Ok(true) => agreed += 1,
+            Ok(false) => return Outcome::Different(Proof::Identity),
+            Err(Miss::Prime) => {}
+            Err(Miss::Class) => break,
+        }
+        if agreed == 2 {
+            return Outcome::Equal(Proof::Identity);
+        }
+    }
+    let mut overlaps = 0;
+    let value = |e: &Expr, k: usize| evaluate::<Interval>(e, &sample(k, false), cx.work);
+    for k in 1..5 {
+        let (Some(a0), Some(b0), Some(ak), Some(bk)) = (value(a, 0), value(b, 0), value(a, k), value(b, k)) else { continue };
+        if a0.im.is_some() || b0.im.is_some() || ak.im.is_some() || bk.im.is_some() {
+            continue;
+        }
+        let (left, right) = (a0.re.mul(&bk.re), ak.re.mul(&b0.re));
+        if left.apart(&right) {
+            return Outcome::Different(Proof::Interval);
+        }
+        overlaps += usize::from(left.is_tight() && right.is_tight());
+    }
+    if overlaps >= 3 { Outcome::Equal(Proof::Probable) } else { Outcome::Unknown }
+}
+
+/// One prime, three points: a(s)·b(t) = a(t)·b(s).
+fn cross(a: &Expr, b: &Expr, index: usize, cx: &Context<'_>) -> Result<bool, Miss> {
+    let mut values = Vec::with_capacity(3);
+    for seed in 1..=3 {
+        let field = Field::real(index, seed, cx.work);
+        values.push((field.image(a)?, field.image(b)?));
+    }
+    let field = Field::real(index, 1, cx.work);
+    if values.iter().any(|(x, y)| *x == 0 || *y == 0) {
+        return if values.iter().all(|(x, y)| *x == 0 && *y == 0) { Err(Miss::Class) } else { Ok(false) };
+    }
+    let (x0, y0) = values[0];
+    Ok(values[1..].iter().all(|(x, y)| field.mul(x0, *y) == field.mul(*x, y0)))
+}
+
+/// Compares two relations with two sides each.
+pub(super) fn relations_equal(g: (&Expr, Rel, &Expr), p: (&Expr, Rel, &Expr), cx: &Context<'_>) -> Outcome {
+    let sides = [g.0, g.2, p.0, p.2];
+    if sides.iter().any(|s| !s.is_scalar()) || sides.iter().map(|s| size(s)).sum::<usize>() > MAX_NODES {
+        return Outcome::Unknown;
+    }
+    let oriented = |(l, rel, r): (&Expr, Rel, &Expr)| match rel {
+        Rel::Lt | Rel::Le => (r.clone().minus(l.clone()), rel.flipped()),
+        _ => (l.clone().minus(r.clone()), rel),
+    };
+    let ((a, rel_a), (b, rel_b)) = (oriented(g), oriented(p));
+    let equation = |r: Rel| matches!(r, Rel::Eq | Rel::Approx);
+    if rel_a != rel_b && !(equation(rel_a) && equation(rel_b)) {
+        return Outcome::Different(Proof::Structural);
+    }
+    if rel_a.is_order() {
+        let same = proportional(&a, &b, cx);
+        return if same.is_equal() && !same_sign(&a, &b, cx) { Outcome::Different(Proof::Interval) } else { same };
+    }
+    let direct = proportional(&a, &b, cx);
+    if direct.is_equal() {
+        return direct;
+    }
+    let ((n, _), (m, _)) = (fraction(&a, cx), fraction(&b, cx));
+    proportional(&n, &m, cx)
+}
+
+fn same_sign(a: &Expr, b: &Expr, cx: &Context<'_>) -> bool {
+    let sign = |e: &Expr, k| evaluate::<Interval>(e, &sample(k, false), cx.work).and_then(|v| v.re.sign());
+    (0..5).any(|k| matches!((sign(a, k), sign(b, k)), (Some(x), Some(y)) if x == y && x != 0))
+}
+
+/// Whether the left side of an equation only names the right one.
+pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
+    let closed = right.variables().is_empty();
+    match left {
+        Expr::Var(v) => !right.variables().contains(&&**v),
+        Expr::Apply(..) | Expr::Text(_) => true,
+        Expr::Tuple(v) => v.iter().all(|x| matches!(x, Expr::Var(_))),
+        // A segment or polygon, `AB = 5`; `dy/dx`; a sum that was asked for, `m + n = 7`.
+        Expr::Mul(v) => v.iter().all(|x| matches!(x, Expr::Var(n) if n.starts_with(|c: char| c.is_uppercase()) || n.starts_with(['→', '∠']))),
+        Expr::Div(a, b) => matches!((&**a, &**b), (Expr::Mul(a), Expr::Mul(b)) if is_differential(a) && is_differential(b)),
+        Expr::Add(v) => closed && v.len() >= 2 && v.iter().all(|x| matches!(x, Expr::Var(_))),
+        Expr::Call(Func::Abs, v) => closed && !v[0].variables().is_empty(),
+        Expr::Call(..) => closed && !left.variables().is_empty(),
+        _ => false,
+    }
+}
+
+fn is_differential(v: &[Expr]) -> bool {
+    matches!(v, [Expr::Var(d), Expr::Var(_)] if &**d == "d")
+}
+
+/// The ratio `a : b : …` against another: all cross products agree.
+pub(super) fn ratios_equal(g: &[Expr], p: &[Expr], cx: &Context<'_>) -> Outcome {
+    if g.len() != p.len() {
+        return Outcome::Different(Proof::Structural);
+    }
+    Outcome::all((1..g.len()).map(|i| {
+        let left = g[0].clone().times(p[i].clone());
+        let right = g[i].clone().times(p[0].clone());
+        super::scalar::scalar_equal(&left, &right, cx.work)
+    }))
+}
+
+/// Hours and minutes of `4:35` as minutes, where it can be a time.
+pub(super) fn minutes(parts: &[Expr]) -> Option<u32> {
+    let [Expr::Num(h), Expr::Num(m)] = parts else { return None };
+    let (h, m) = (h.value.to_integer().to_u32()?, m.value.to_integer().to_u32()?);
+    (h < 24 && m < 60).then_some(h * 60 + m)
+}

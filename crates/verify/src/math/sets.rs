@@ -1,0 +1,296 @@
+//! Sets of real numbers: intervals, rays, points, unions, and the inequalities that describe them.
+
+use num_traits::{Signed, Zero};
+
+use super::ast::{Const, Expr, Rel};
+use super::compare::Context;
+use super::exact::exact;
+use super::numeric::approximate;
+use super::scalar::Outcome;
+use super::values::value_equal;
+use crate::Proof;
+
+/// One interval; an infinite end is open.
+#[derive(Clone, Debug)]
+struct Piece {
+    lo: Expr,
+    hi: Expr,
+    lo_closed: bool,
+    hi_closed: bool,
+}
+
+/// A finite union of intervals.
+#[derive(Clone, Debug)]
+pub(super) struct RealSet {
+    pieces: Vec<Piece>,
+    /// The variable of the inequality it came from.
+    pub(super) variable: Option<String>,
+}
+
+impl Piece {
+    fn new(lo: Expr, hi: Expr, lo_closed: bool, hi_closed: bool) -> Self {
+        let (lo_closed, hi_closed) = (lo_closed && lo.infinite_sign().is_none(), hi_closed && hi.infinite_sign().is_none());
+        Self { lo, hi, lo_closed, hi_closed }
+    }
+
+    fn point(e: &Expr) -> Self {
+        Self::new(e.clone(), e.clone(), true, true)
+    }
+
+    fn line() -> Self {
+        Self::new(Expr::neg_infinity(), Expr::infinity(), false, false)
+    }
+
+    fn ends(&self, cx: &Context<'_>) -> Option<(f64, f64)> {
+        Some((approximate(&self.lo, cx.work)?, approximate(&self.hi, cx.work)?))
+    }
+}
+
+/// Ends this close are the same; the comparison proper decides afterwards.
+fn same(a: f64, b: f64) -> bool {
+    a == b || a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-11 * a.abs().max(b.abs()).max(1e-6)
+}
+
+impl RealSet {
+    fn of(pieces: Vec<Piece>) -> Self {
+        Self { pieces, variable: None }
+    }
+
+    /// Sorted, disjoint pieces; `None` when the ends cannot be ordered.
+    fn normalise(self, cx: &Context<'_>) -> Option<Self> {
+        if self.pieces.len() <= 1 {
+            if let [piece] = &self.pieces[..]
+                && let Some((lo, hi)) = piece.ends(cx)
+                && (lo > hi && !same(lo, hi) || same(lo, hi) && !(piece.lo_closed && piece.hi_closed))
+            {
+                return Some(Self { pieces: Vec::new(), ..self });
+            }
+            return Some(self);
+        }
+        let mut keyed = Vec::with_capacity(self.pieces.len());
+        for piece in self.pieces {
+            cx.work.spend(20)?;
+            let (lo, hi) = piece.ends(cx)?;
+            if lo < hi && !same(lo, hi) || same(lo, hi) && piece.lo_closed && piece.hi_closed {
+                keyed.push((lo, hi, piece));
+            }
+        }
+        keyed.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.2.lo_closed.cmp(&a.2.lo_closed)));
+        let mut merged: Vec<(f64, f64, Piece)> = Vec::with_capacity(keyed.len());
+        for (lo, hi, piece) in keyed {
+            if let Some((_, top, last)) = merged.last_mut() {
+                let touch = same(lo, *top) && (piece.lo_closed || last.hi_closed);
+                if touch || (lo < *top && !same(lo, *top)) {
+                    if same(hi, *top) {
+                        last.hi_closed |= piece.hi_closed;
+                    } else if hi > *top {
+                        (*top, last.hi, last.hi_closed) = (hi, piece.hi, piece.hi_closed);
+                    }
+                    continue;
+                }
+            }
+            merged.push((lo, hi, piece));
+        }
+        Some(Self { pieces: merged.into_iter().map(|m| m.2).collect(), variable: self.variable })
+    }
+
+    fn union(sets: Vec<Self>, cx: &Context<'_>) -> Option<Self> {
+        let variable = sets.iter().find_map(|s| s.variable.clone());
+        Self { pieces: sets.into_iter().flat_map(|s| s.pieces).collect(), variable }.normalise(cx)
+    }
+
+    fn intersect(&self, other: &Self, cx: &Context<'_>) -> Option<Self> {
+        let mut pieces = Vec::new();
+        for a in &self.pieces {
+            for b in &other.pieces {
+                cx.work.spend(20)?;
+                let ((alo, ahi), (blo, bhi)) = (a.ends(cx)?, b.ends(cx)?);
+                let (lo, lo_closed) = if same(alo, blo) {
+                    (&a.lo, a.lo_closed && b.lo_closed)
+                } else if alo > blo {
+                    (&a.lo, a.lo_closed)
+                } else {
+                    (&b.lo, b.lo_closed)
+                };
+                let (hi, hi_closed) = if same(ahi, bhi) {
+                    (&a.hi, a.hi_closed && b.hi_closed)
+                } else if ahi < bhi {
+                    (&a.hi, a.hi_closed)
+                } else {
+                    (&b.hi, b.hi_closed)
+                };
+                pieces.push(Piece::new(lo.clone(), hi.clone(), lo_closed, hi_closed));
+            }
+        }
+        let mut out = Self { pieces, variable: self.variable.clone().or_else(|| other.variable.clone()) };
+        // A single reversed piece is empty as well.
+        out.pieces.retain(|p| p.ends(cx).is_some_and(|(lo, hi)| lo < hi || same(lo, hi) && p.lo_closed && p.hi_closed));
+        out.normalise(cx)
+    }
+
+    fn complement(&self, cx: &Context<'_>) -> Option<Self> {
+        let sorted = self.clone().normalise(cx)?;
+        let mut pieces = Vec::new();
+        let (mut lo, mut lo_closed) = (Expr::neg_infinity(), false);
+        for p in sorted.pieces {
+            pieces.push(Piece::new(lo, p.lo, lo_closed, !p.lo_closed));
+            (lo, lo_closed) = (p.hi, !p.hi_closed);
+        }
+        pieces.push(Piece::new(lo, Expr::infinity(), lo_closed, false));
+        pieces.retain(|p| !(p.lo.infinite_sign().is_some() && p.lo.infinite_sign() == p.hi.infinite_sign()));
+        Self { pieces, variable: sorted.variable }.normalise(cx)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Compares piece by piece.
+    pub(super) fn equals(&self, other: &Self, cx: &Context<'_>) -> Outcome {
+        if self.pieces.len() != other.pieces.len() {
+            return Outcome::Different(Proof::Structural);
+        }
+        Outcome::all(self.pieces.iter().zip(&other.pieces).flat_map(|(a, b)| {
+            let closed = if (a.lo_closed, a.hi_closed) == (b.lo_closed, b.hi_closed) {
+                Outcome::Equal(Proof::Structural)
+            } else {
+                Outcome::Different(Proof::Structural)
+            };
+            [closed, value_equal(&a.lo, &b.lo, cx), value_equal(&a.hi, &b.hi, cx)]
+        }))
+    }
+}
+
+/// Whether an expression can only be read as a set of reals (not a point, list or scalar).
+pub(super) fn is_set_like(e: &Expr) -> bool {
+    match e {
+        Expr::Bracket(l, r, v) => v.len() == 2 && !(*l && *r && v.iter().any(|x| !x.is_scalar())),
+        Expr::Const(Const::Reals | Const::Empty) | Expr::Difference(..) | Expr::Builder(..) | Expr::Intersection(_) | Expr::Union(_) => true,
+        Expr::Relation(sides, rels) => {
+            rels.iter().any(|r| r.is_order() || *r == Rel::Ne) || (rels[..] == [Rel::In] && is_set_like(&sides[1]))
+        }
+        Expr::Tuple(v) => v.len() == 2 && v.iter().any(|x| x.infinite_sign().is_some()),
+        Expr::List(v) => v.iter().all(|x| matches!(x, Expr::Relation(..))) && v.iter().any(is_set_like),
+        _ => false,
+    }
+}
+
+/// The set an expression denotes; `None` when it is not one we can write as intervals.
+pub(super) fn real_set(e: &Expr, cx: &Context<'_>) -> Option<RealSet> {
+    cx.work.spend(10)?;
+    match e {
+        Expr::Const(Const::Reals) => Some(RealSet::of(vec![Piece::line()])),
+        Expr::Const(Const::Empty) => Some(RealSet::of(Vec::new())),
+        Expr::Tuple(v) if v.len() == 2 => Some(RealSet::of(vec![Piece::new(v[0].clone(), v[1].clone(), false, false)])),
+        Expr::Bracket(l, r, v) if v.len() == 2 => Some(RealSet::of(vec![Piece::new(v[0].clone(), v[1].clone(), *l, *r)])),
+        Expr::Set(v) if v.iter().all(Expr::is_scalar) => RealSet::of(v.iter().map(Piece::point).collect()).normalise(cx),
+        Expr::Union(v) => RealSet::union(v.iter().map(|x| real_set(x, cx)).collect::<Option<_>>()?, cx),
+        Expr::Intersection(v) => {
+            let mut sets = v.iter().map(|x| real_set(x, cx)).collect::<Option<Vec<_>>>()?.into_iter();
+            let first = sets.next()?;
+            sets.try_fold(first, |acc, s| acc.intersect(&s, cx))
+        }
+        Expr::Difference(a, b) => {
+            // A bare number taken away is a set of one.
+            let removed = if b.is_scalar() { RealSet::of(vec![Piece::point(b)]) } else { real_set(b, cx)? };
+            real_set(a, cx)?.intersect(&removed.complement(cx)?, cx)
+        }
+        Expr::Builder(_, conditions) => conjunction(conditions, cx),
+        Expr::List(v) => conjunction(v, cx),
+        Expr::Relation(sides, rels) => relation_set(sides, rels, cx),
+        _ => None,
+    }
+}
+
+/// Conditions joined by commas or `and`; rays that cannot both hold were meant as alternatives.
+fn conjunction(items: &[Expr], cx: &Context<'_>) -> Option<RealSet> {
+    let items: Vec<&Expr> = items.iter().filter(|i| !is_domain(i)).collect();
+    if items.is_empty() {
+        return Some(RealSet::of(vec![Piece::line()]));
+    }
+    let sets = items.iter().map(|x| real_set(x, cx)).collect::<Option<Vec<_>>>()?;
+    let mut both = sets.first()?.clone();
+    for s in &sets[1..] {
+        both = both.intersect(s, cx)?;
+    }
+    if both.is_empty() { RealSet::union(sets, cx) } else { Some(both) }
+}
+
+/// `x ∈ ℝ` and the like, which say nothing here.
+fn is_domain(e: &Expr) -> bool {
+    matches!(e, Expr::Relation(sides, rels) if rels[..] == [Rel::In] && matches!(sides[1], Expr::Const(Const::Reals)))
+}
+
+fn relation_set(sides: &[Expr], rels: &[Rel], cx: &Context<'_>) -> Option<RealSet> {
+    if let ([_, set], [Rel::In]) = (sides, rels) {
+        let mut out = real_set(set, cx)?;
+        out.variable = sides[0].variables().first().map(|v| (*v).to_owned());
+        return Some(out);
+    }
+    let mut out: Option<RealSet> = None;
+    for (pair, rel) in sides.windows(2).zip(rels) {
+        let next = simple_relation(&pair[0], *rel, &pair[1], cx)?;
+        out = Some(match out {
+            Some(acc) => acc.intersect_symbolic(next, cx)?,
+            None => next,
+        });
+    }
+    out
+}
+
+impl RealSet {
+    /// Intersects a lower with an upper ray without ordering their ends, so that they may hold parameters.
+    fn intersect_symbolic(self, other: Self, cx: &Context<'_>) -> Option<Self> {
+        if let Some(both) = self.intersect(&other, cx)
+            && (self.pieces.iter().chain(&other.pieces)).all(|p| p.ends(cx).is_some())
+        {
+            return Some(both);
+        }
+        let ([a], [b]) = (&self.pieces[..], &other.pieces[..]) else { return None };
+        let (low, high) = if a.lo.infinite_sign().is_none() { (a, b) } else { (b, a) };
+        if high.lo.infinite_sign().is_none() || low.hi.infinite_sign().is_none() {
+            return None;
+        }
+        let piece = Piece::new(low.lo.clone(), high.hi.clone(), low.lo_closed, high.hi_closed);
+        Some(Self { pieces: vec![piece], variable: self.variable })
+    }
+}
+
+/// `variable rel bound`, or a linear inequality in one variable.
+fn simple_relation(left: &Expr, rel: Rel, right: &Expr, cx: &Context<'_>) -> Option<RealSet> {
+    let (variable, rel, bound) = match (left, right) {
+        (Expr::Var(v), b) if !b.variables().contains(&&**v) => (v.to_string(), rel, b.clone()),
+        (b, Expr::Var(v)) if !b.variables().contains(&&**v) => (v.to_string(), rel.flipped(), b.clone()),
+        (Expr::Apply(..), b) if b.variables().is_empty() => ("f".to_owned(), rel, b.clone()),
+        (b, Expr::Apply(..)) if b.variables().is_empty() => ("f".to_owned(), rel.flipped(), b.clone()),
+        _ => {
+            let (v, negative, bound) = linear(left, right, cx)?;
+            (v, if negative { rel.flipped() } else { rel }, bound)
+        }
+    };
+    let (inf, sup) = (Expr::neg_infinity(), Expr::infinity());
+    let pieces = match rel {
+        Rel::Lt => vec![Piece::new(inf, bound, false, false)],
+        Rel::Le => vec![Piece::new(inf, bound, false, true)],
+        Rel::Gt => vec![Piece::new(bound, sup, false, false)],
+        Rel::Ge => vec![Piece::new(bound, sup, true, false)],
+        Rel::Eq => vec![Piece::point(&bound)],
+        Rel::Ne => vec![Piece::new(inf, bound.clone(), false, false), Piece::new(bound, sup, false, false)],
+        Rel::In | Rel::Approx => return None,
+    };
+    Some(RealSet { pieces, variable: Some(variable) })
+}
+
+/// Solves `left = right` for its only variable when it is linear with rational coefficients: name, sign of the slope, root.
+fn linear(left: &Expr, right: &Expr, cx: &Context<'_>) -> Option<(String, bool, Expr)> {
+    let difference = left.clone().minus(right.clone());
+    let names = difference.variables();
+    let [name] = names[..] else { return None };
+    let at = |x: i64| exact(&difference.map_vars(&|_| num_rational::BigRational::from_integer(x.into())), cx.work);
+    let (f0, f1, f2, f7) = (at(0)?, at(1)?, at(2)?, at(7)?);
+    let slope = &f1 - &f0;
+    if slope.is_zero() || &f2 - &f1 != slope || &f7 - &f2 != &slope * num_bigint::BigInt::from(5) {
+        return None;
+    }
+    Some((name.to_owned(), slope.is_negative(), Expr::rational(-f0 / slope)))
+}

@@ -1,0 +1,163 @@
+//! Units: a dimension and an exact scale, or a label we do not know.
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, Pow};
+
+/// Length, mass, time, current, temperature, amount, money, information.
+type Dimension = [i8; 8];
+
+/// A unit of measure.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unit {
+    pub(super) dimension: Dimension,
+    /// How many coherent base units one of it is.
+    pub(super) scale: BigRational,
+    /// What is counted (`apples`), or a unit we do not know; singular, lower case.
+    pub(super) label: String,
+}
+
+/// One row of the unit table: names, dimension, scale as a fraction of the base unit.
+struct Row(&'static str, Dimension, i64, i64);
+
+const LENGTH: Dimension = [1, 0, 0, 0, 0, 0, 0, 0];
+const AREA: Dimension = [2, 0, 0, 0, 0, 0, 0, 0];
+const VOLUME: Dimension = [3, 0, 0, 0, 0, 0, 0, 0];
+const MASS: Dimension = [0, 1, 0, 0, 0, 0, 0, 0];
+const TIME: Dimension = [0, 0, 1, 0, 0, 0, 0, 0];
+const CURRENT: Dimension = [0, 0, 0, 1, 0, 0, 0, 0];
+const TEMPERATURE: Dimension = [0, 0, 0, 0, 1, 0, 0, 0];
+const AMOUNT: Dimension = [0, 0, 0, 0, 0, 1, 0, 0];
+const MONEY: Dimension = [0, 0, 0, 0, 0, 0, 1, 0];
+const BYTES: Dimension = [0, 0, 0, 0, 0, 0, 0, 1];
+const FREQUENCY: Dimension = [0, 0, -1, 0, 0, 0, 0, 0];
+const FORCE: Dimension = [1, 1, -2, 0, 0, 0, 0, 0];
+const ENERGY: Dimension = [2, 1, -2, 0, 0, 0, 0, 0];
+const POWER: Dimension = [2, 1, -3, 0, 0, 0, 0, 0];
+const PRESSURE: Dimension = [-1, 1, -2, 0, 0, 0, 0, 0];
+const CHARGE: Dimension = [0, 0, 1, 1, 0, 0, 0, 0];
+const VOLTAGE: Dimension = [2, 1, -3, -1, 0, 0, 0, 0];
+const RESISTANCE: Dimension = [2, 1, -3, -2, 0, 0, 0, 0];
+const SPEED: Dimension = [1, 0, -1, 0, 0, 0, 0, 0];
+const NONE: Dimension = [0; 8];
+
+/// Conversions are exact by definition (international yard and pound, SI).
+const TABLE: &[Row] = &[
+    Row("m meter meters metre metres mètre mètres 米", LENGTH, 1, 1),
+    Row("km kilometer kilometers kilometre kilometres kilomètres 千米 公里", LENGTH, 1000, 1),
+    Row("dm decimeter decimeters decimetre decimetres 分米", LENGTH, 1, 10),
+    Row("cm centimeter centimeters centimetre centimetres 厘米", LENGTH, 1, 100),
+    Row("mm millimeter millimeters millimetre millimetres 毫米", LENGTH, 1, 1000),
+    Row("nm nanometer nanometers", LENGTH, 1, 1_000_000_000),
+    Row("in inch inches", LENGTH, 254, 10_000),
+    Row("ft foot feet", LENGTH, 3048, 10_000),
+    Row("yd yard yards", LENGTH, 9144, 10_000),
+    Row("mi mile miles", LENGTH, 1_609_344, 1000),
+    Row("acre acres", AREA, 316_160_658, 78_125),
+    Row("hectare hectares ha", AREA, 10_000, 1),
+    Row("L l liter liters litre litres 升", VOLUME, 1, 1000),
+    Row("mL ml milliliter milliliters millilitre millilitres 毫升", VOLUME, 1, 1_000_000),
+    Row("cc", VOLUME, 1, 1_000_000),
+    Row("gal gallon gallons", VOLUME, 473_176_473, 125_000_000_000),
+    Row("quart quarts qt", VOLUME, 473_176_473, 500_000_000_000),
+    Row("pint pints pt", VOLUME, 473_176_473, 1_000_000_000_000),
+    Row("cup cups", VOLUME, 473_176_473, 2_000_000_000_000),
+    Row("g gram grams gramme grammes 克", MASS, 1, 1000),
+    Row("kg kilogram kilograms kilogrammes 千克 公斤", MASS, 1, 1),
+    Row("mg milligram milligrams", MASS, 1, 1_000_000),
+    Row("lb lbs pound pounds", MASS, 45_359_237, 100_000_000),
+    Row("oz ounce ounces", MASS, 45_359_237, 1_600_000_000),
+    Row("ton tons tonne tonnes t 吨", MASS, 1000, 1),
+    Row("s sec secs second seconds seconde secondes 秒", TIME, 1, 1),
+    Row("ms millisecond milliseconds", TIME, 1, 1000),
+    Row("min mins minute minutes 分钟", TIME, 60, 1),
+    Row("h hr hrs hour hours heure heures 小时", TIME, 3600, 1),
+    Row("d day days jour jours 天", TIME, 86_400, 1),
+    Row("week weeks 周", TIME, 604_800, 1),
+    // Months and years have no fixed length: they convert between themselves only.
+    Row("A amp amps ampere amperes", CURRENT, 1, 1),
+    Row("K kelvin kelvins", TEMPERATURE, 1, 1),
+    Row("mol mole moles", AMOUNT, 1, 1),
+    Row("dollar dollars USD usd bucks buck 美元", MONEY, 1, 1),
+    Row("cent cents", MONEY, 1, 100),
+    Row("byte bytes B", BYTES, 1, 1),
+    Row("Hz hertz", FREQUENCY, 1, 1),
+    Row("kHz kilohertz", FREQUENCY, 1000, 1),
+    Row("MHz megahertz", FREQUENCY, 1_000_000, 1),
+    Row("N newton newtons", FORCE, 1, 1),
+    Row("kN", FORCE, 1000, 1),
+    Row("J joule joules", ENERGY, 1, 1),
+    Row("kJ kilojoule kilojoules", ENERGY, 1000, 1),
+    Row("kWh", ENERGY, 3_600_000, 1),
+    Row("W watt watts", POWER, 1, 1),
+    Row("kW kilowatt kilowatts", POWER, 1000, 1),
+    Row("Pa pascal pascals", PRESSURE, 1, 1),
+    Row("kPa", PRESSURE, 1000, 1),
+    Row("C coulomb coulombs", CHARGE, 1, 1),
+    Row("V volt volts", VOLTAGE, 1, 1),
+    Row("Ω ohm ohms Omega", RESISTANCE, 1, 1),
+    Row("mph", SPEED, 1_609_344, 3_600_000),
+    Row("kph kmh kmph", SPEED, 1000, 3600),
+    Row("dozen dozens", NONE, 12, 1),
+    Row("radian radians rad unit units 个 只 人 岁 名 本 块 元 条 张 次 种 件 棵 支", NONE, 1, 1),
+];
+
+impl Unit {
+    pub(super) fn none() -> Self {
+        Self { dimension: NONE, scale: BigRational::one(), label: String::new() }
+    }
+
+    /// Something counted or a unit outside the table.
+    pub(super) fn labelled(word: &str) -> Self {
+        Self { label: singular(word), ..Self::none() }
+    }
+
+    pub(super) fn currency(code: &str) -> Self {
+        if code == "usd" { Self::named("dollar").unwrap_or_else(Self::none) } else { Self::labelled(code) }
+    }
+
+    /// The unit of a name in the table; case counts only where two units differ by it.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let find = |wanted: &str| TABLE.iter().find(|row| row.0.split(' ').any(|n| n == wanted));
+        let row = find(name).or_else(|| (name.len() > 2).then(|| find(&name.to_lowercase())).flatten())?;
+        Some(Self { dimension: row.1, scale: BigRational::new(BigInt::from(row.2), BigInt::from(row.3)), label: String::new() })
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.dimension == NONE && self.scale.is_one() && self.label.is_empty()
+    }
+
+    pub(super) fn times(&self, other: &Self) -> Self {
+        let mut dimension = self.dimension;
+        for (d, o) in dimension.iter_mut().zip(other.dimension) {
+            *d = d.saturating_add(o);
+        }
+        let label = [self.label.as_str(), other.label.as_str()].into_iter().filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+        Self { dimension, scale: &self.scale * &other.scale, label }
+    }
+
+    pub(super) fn powi(&self, exponent: i32) -> Self {
+        let factor = i8::try_from(exponent).unwrap_or(0);
+        let label = match exponent {
+            _ if self.label.is_empty() => String::new(),
+            1 => self.label.clone(),
+            -1 => format!("per {}", self.label),
+            n => format!("{}^{n}", self.label),
+        };
+        Self { dimension: self.dimension.map(|d| d.saturating_mul(factor)), scale: Pow::pow(&self.scale, exponent), label }
+    }
+}
+
+/// Whether a name stands in the table.
+pub(super) fn is_unit(name: &str) -> bool {
+    Unit::named(name).is_some()
+}
+
+/// The singular in lower case, as far as an `s` goes.
+fn singular(word: &str) -> String {
+    let lower = word.to_lowercase();
+    match lower.strip_suffix("ies") {
+        Some(stem) if stem.len() > 2 => format!("{stem}y"),
+        _ => lower.strip_suffix('s').filter(|w| w.len() > 2 && !w.ends_with('s')).map_or(lower.clone(), str::to_owned),
+    }
+}

@@ -1,0 +1,277 @@
+//! Equality of values as answers: decimals, percent, degrees and units by the policy.
+
+use num_rational::BigRational;
+use num_traits::{One, Signed, ToPrimitive, Zero};
+
+use super::ast::{Const, Expr, Number};
+use super::compare::Context;
+use super::exact::{exact, integer_power};
+use super::numeric::evaluate;
+use super::real::{Interval, Real};
+use super::scalar::{Outcome, scalar_equal};
+use super::units::Unit;
+use crate::Proof;
+
+/// A value and what was written around it.
+struct Measured {
+    value: Expr,
+    unit: Option<Unit>,
+    percent: bool,
+    degrees: bool,
+}
+
+/// Takes unit, percent and degree signs off a value.
+fn measured(e: &Expr) -> Measured {
+    let plain = |value: Expr| Measured { value, unit: None, percent: false, degrees: false };
+    match e {
+        Expr::Quantity(v, u) => {
+            let inner = measured(v);
+            let unit = match inner.unit {
+                Some(w) => u.times(&w),
+                None => u.clone(),
+            };
+            Measured { unit: Some(unit), ..inner }
+        }
+        Expr::Percent(v) => Measured { percent: true, ..measured(v) },
+        Expr::Degrees(v) => Measured { degrees: true, ..measured(v) },
+        Expr::Neg(v) => {
+            let inner = measured(v);
+            Measured { value: inner.value.neg(), ..inner }
+        }
+        Expr::Add(parts) => sum_of_quantities(parts).unwrap_or_else(|| plain(e.clone())),
+        Expr::Mul(parts) if parts.iter().any(|p| matches!(p, Expr::Quantity(..))) => {
+            let mut value = Expr::int(1);
+            let mut unit = Unit::none();
+            for part in parts {
+                let inner = measured(part);
+                value = value.times(inner.value);
+                unit = inner.unit.iter().fold(unit, |u, v| u.times(v));
+            }
+            Measured { value, unit: Some(unit), percent: false, degrees: false }
+        }
+        _ => plain(e.clone()),
+    }
+}
+
+/// `5 ft 6 in`: one value in the first unit.
+fn sum_of_quantities(parts: &[Expr]) -> Option<Measured> {
+    let mut total = Vec::with_capacity(parts.len());
+    let mut first: Option<Unit> = None;
+    for part in parts {
+        let m = measured(part);
+        let unit = m.unit?;
+        let base = first.get_or_insert_with(|| unit.clone());
+        if unit.dimension != base.dimension || unit.label != base.label {
+            return None;
+        }
+        let factor = &unit.scale / &base.scale;
+        total.push(m.value.times(Expr::rational(factor)));
+    }
+    Some(Measured { value: Expr::Add(total), unit: first, percent: false, degrees: false })
+}
+
+/// Compares two values with their units.
+pub(super) fn value_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    let (g, p) = (measured(gold), measured(prediction));
+    if g.percent || p.percent {
+        return percents(&g, &p, cx);
+    }
+    match (g.degrees, p.degrees) {
+        (true, true) | (false, false) => {}
+        _ => return angles(&g, &p, gold, prediction, cx),
+    }
+    match (&g.unit, &p.unit) {
+        (Some(u), Some(v)) if !u.is_none() && !v.is_none() => quantities(&g.value, u, &p.value, v, cx),
+        (Some(u), _) | (_, Some(u)) if !u.is_none() && !cx.policy.units_optional => Outcome::Different(Proof::Structural),
+        (Some(u), None) | (None, Some(u)) => {
+            let plain = numbers_equal(&g.value, &p.value, cx);
+            if plain.is_equal() {
+                return plain;
+            }
+            // `5m` is five metres beside `5 m` in upright letters.
+            match letter_unit(if g.unit.is_some() { &p.value } else { &g.value }) {
+                Some((value, v)) if g.unit.is_some() => quantities(&g.value, u, &value, &v, cx),
+                Some((value, v)) => quantities(&value, &v, &p.value, u, cx),
+                None => plain,
+            }
+        }
+        _ => {
+            let plain = numbers_equal(&g.value, &p.value, cx);
+            if plain.is_equal() || !cx.policy.units_optional {
+                return plain;
+            }
+            match (letter_unit(&g.value), letter_unit(&p.value)) {
+                (Some((value, _)), None) if p.value.variables().is_empty() => numbers_equal(&value, &p.value, cx),
+                (None, Some((value, _))) if g.value.variables().is_empty() => numbers_equal(&g.value, &value, cx),
+                _ => plain,
+            }
+        }
+    }
+}
+
+/// A number times letters that spell a unit, as in `5m` or `12 cm^2` outside text.
+fn letter_unit(e: &Expr) -> Option<(Expr, Unit)> {
+    let (top, bottom) = match e {
+        Expr::Div(a, b) => (&**a, Some(&**b)),
+        other => (other, None),
+    };
+    let Expr::Mul(parts) = top else { return None };
+    let split = parts.iter().position(|p| !p.variables().is_empty())?;
+    let (numbers, letters) = parts.split_at(split);
+    if numbers.is_empty() {
+        return None;
+    }
+    let (mut name, mut power) = (String::new(), 1);
+    for (i, letter) in letters.iter().enumerate() {
+        match letter {
+            Expr::Var(v) => name.push_str(v),
+            Expr::Pow(b, n) if i + 1 == letters.len() => match (&**b, &**n) {
+                (Expr::Var(v), Expr::Num(n)) => {
+                    name.push_str(v);
+                    power = n.value.to_i32()?;
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    // Letters that problems use for unknowns stay unknowns.
+    if matches!(name.as_str(), "x" | "y" | "z" | "n" | "a" | "b" | "c" | "k" | "p" | "q" | "r" | "t" | "u" | "v" | "d") {
+        return None;
+    }
+    let mut unit = Unit::named(&name)?.powi(power);
+    if let Some(bottom) = bottom {
+        let (name, power) = match bottom {
+            Expr::Var(v) => (v, 1),
+            Expr::Pow(b, n) => match (&**b, &**n) {
+                (Expr::Var(v), Expr::Num(n)) => (v, n.value.to_i32()?),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        unit = unit.times(&Unit::named(name)?.powi(-power));
+    }
+    Some((super::parser::collapse(numbers.to_vec(), Expr::Mul), unit))
+}
+
+fn quantities(g: &Expr, u: &Unit, p: &Expr, v: &Unit, cx: &Context<'_>) -> Outcome {
+    if u.dimension != v.dimension || u.label != v.label {
+        // Two names we do not know may mean the same; two dimensions cannot.
+        let labels_only = u.dimension == v.dimension && !u.label.is_empty() && !v.label.is_empty();
+        let counted = |w: &Unit| w.dimension == [0; 8];
+        if labels_only && counted(u) && words_overlap(&u.label, &v.label) {
+            return numbers_equal(g, p, cx);
+        }
+        return if labels_only && numbers_equal(g, p, cx).is_equal() { Outcome::Unknown } else { Outcome::Different(Proof::Structural) };
+    }
+    if u.scale == v.scale {
+        return numbers_equal(g, p, cx);
+    }
+    let factor = &v.scale / &u.scale;
+    numbers_equal(g, &p.clone().times(Expr::rational(factor)), cx)
+}
+
+fn words_overlap(a: &str, b: &str) -> bool {
+    a.split(' ').any(|w| w.len() > 2 && b.split(' ').any(|v| v == w))
+}
+
+fn percents(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
+    let hundredth = |e: &Expr| Expr::Percent(Box::new(e.clone()));
+    if g.percent && p.percent {
+        return numbers_equal(&g.value, &p.value, cx);
+    }
+    let same = if g.percent { numbers_equal(&hundredth(&g.value), &p.value, cx) } else { numbers_equal(&g.value, &hundredth(&p.value), cx) };
+    if same.is_equal() || !cx.policy.percent_sign_optional {
+        return same;
+    }
+    let bare = numbers_equal(&g.value, &p.value, cx);
+    if bare.is_equal() { bare } else { same }
+}
+
+/// One side has a degree sign: the other may be radians, or degrees without the sign.
+fn angles(g: &Measured, p: &Measured, gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    let radians = scalar_equal(gold, prediction, cx.work);
+    if radians.is_equal() || !cx.policy.units_optional {
+        return radians;
+    }
+    let other = if g.degrees { &p.value } else { &g.value };
+    if other.any(&|e| matches!(e, Expr::Const(Const::Pi))) {
+        return radians;
+    }
+    let bare = numbers_equal(&g.value, &p.value, cx);
+    if bare.is_equal() { bare } else { radians }
+}
+
+/// A decimal literal, possibly times a power of ten: value, half a unit of its last digit, significant digits.
+fn decimal(e: &Expr) -> Option<(BigRational, BigRational, usize)> {
+    match e {
+        Expr::Num(Number { value, decimals: Some(d) }) => {
+            let unit = BigRational::new(One::one(), super::numeral::ten_to(*d));
+            let digits = (value / &unit).to_integer().abs().to_string().trim_start_matches('0').len();
+            Some((value.clone(), unit / num_bigint::BigInt::from(2), digits))
+        }
+        Expr::Neg(inner) => decimal(inner).map(|(v, h, d)| (-v, h, d)),
+        Expr::Percent(inner) => decimal(inner).map(|(v, h, d)| (v / num_bigint::BigInt::from(100), h / num_bigint::BigInt::from(100), d)),
+        Expr::Mul(parts) => {
+            let [number, Expr::Pow(base, exponent)] = &parts[..] else { return None };
+            let (Expr::Num(base), power) = (&**base, integer_exponent(exponent)?) else { return None };
+            if base.value != BigRational::from_integer(10.into()) {
+                return None;
+            }
+            let scale = integer_power(&base.value, &power)?;
+            decimal(number).map(|(v, h, d)| (v * &scale, h * scale, d))
+        }
+        _ => None,
+    }
+}
+
+fn integer_exponent(e: &Expr) -> Option<num_bigint::BigInt> {
+    match e {
+        Expr::Num(n) if n.value.is_integer() => Some(n.value.to_integer()),
+        Expr::Neg(inner) => integer_exponent(inner).map(|n| -n),
+        _ => None,
+    }
+}
+
+/// Compares two numbers, allowing for the rounding of a decimal gold.
+pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
+    let strict = scalar_equal(gold, prediction, cx.work);
+    if strict.is_equal() {
+        return strict;
+    }
+    let p = decimal(prediction);
+    if cx.policy.decimal_gold_is_rounded
+        && let Some((value, half, digits)) = decimal(gold)
+    {
+        // A shorter decimal, or one digit in all, says too little; a longer one needs a gold that looks rounded.
+        let enough = match &p {
+            Some((_, other_half, _)) => *other_half < half && digits >= 3,
+            None => digits >= 2,
+        };
+        if enough && within(prediction, &value, &half, cx) {
+            return Outcome::Equal(Proof::Numeric);
+        }
+    }
+    if let Some((value, half, digits)) = p
+        && cx.policy.decimal_digits_for_exact > 0
+        && digits >= cx.policy.decimal_digits_for_exact as usize
+        && decimal(gold).is_none()
+        && within(gold, &value, &(half * num_bigint::BigInt::from(2)), cx)
+    {
+        return Outcome::Equal(Proof::Numeric);
+    }
+    strict
+}
+
+/// Whether `e` certainly lies within `radius` of `centre`.
+fn within(e: &Expr, centre: &BigRational, radius: &BigRational, cx: &Context<'_>) -> bool {
+    if let Some(q) = exact(e, cx.work) {
+        return (q - centre).abs() <= *radius;
+    }
+    if !e.variables().is_empty() {
+        return false;
+    }
+    let Some(x) = evaluate::<Interval>(e, &|_| BigRational::zero(), cx.work) else { return false };
+    let (Some(lo), Some(hi)) = (Interval::rational(&(centre - radius)), Interval::rational(&(centre + radius))) else { return false };
+    x.im.is_none() && x.re.sub(&lo).sign().is_some_and(|s| s >= 0) && hi.sub(&x.re).sign().is_some_and(|s| s >= 0)
+}
