@@ -13,14 +13,25 @@
 //! To add a verifier, write `src/<name>.rs` and one line in [`VERIFIERS`].
 
 mod case;
+mod choice;
+mod countdown;
 mod error;
+mod exact;
 pub mod extract;
+pub mod math;
+mod number;
 mod options;
+mod read;
 mod registry;
+mod text;
 
 pub use case::{Case, Judgement, Proof, Verifier};
+pub use countdown::{CountdownOptions, Usage};
 pub use error::VerifyError;
+pub use exact::ExactOptions;
 pub use extract::ExtractOptions;
+pub use math::MathPolicy;
+pub use number::{NumberOptions, Percent, Units};
 pub use options::{NoAnswer, VerifyOptions};
 pub use potstill_data::Verdict;
 pub use registry::{VERIFIERS, VerifierKind, verifier};

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ExtractOptions, Judgement, Proof};
+use crate::{
+    CountdownOptions, ExactOptions, ExtractOptions, Judgement, MathPolicy, NumberOptions, Proof,
+};
 
 /// Settings of the verifiers. Every verifier reads the common ones and its own table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +15,14 @@ pub struct VerifyOptions {
     pub extract: ExtractOptions,
     /// The verdict for a reply without an answer.
     pub no_answer: NoAnswer,
+    /// Settings of `exact`.
+    pub exact: ExactOptions,
+    /// Settings of `number`.
+    pub number: NumberOptions,
+    /// Settings of `math`.
+    pub math: MathPolicy,
+    /// Settings of `countdown`.
+    pub countdown: CountdownOptions,
 }
 
 /// The verdict for a reply in which no answer is found.

@@ -1,6 +1,7 @@
 //! The table of verifiers.
 
 use crate::{Verifier, VerifyError, VerifyOptions};
+use crate::{choice, countdown, exact, math, number};
 
 /// An entry of [`VERIFIERS`].
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +15,33 @@ pub struct VerifierKind {
 }
 
 /// Every verifier, by name.
-pub static VERIFIERS: &[VerifierKind] = &[];
+pub static VERIFIERS: &[VerifierKind] = &[
+    VerifierKind {
+        name: "exact",
+        about: "the answer equals the gold as text",
+        build: exact::build,
+    },
+    VerifierKind {
+        name: "choice",
+        about: "the chosen option, by its label or by its text",
+        build: choice::build,
+    },
+    VerifierKind {
+        name: "number",
+        about: "the answer is the gold number, exactly or within a stated tolerance",
+        build: number::build,
+    },
+    VerifierKind {
+        name: "math",
+        about: "the answer is mathematically the gold answer, in any notation",
+        build: math::build,
+    },
+    VerifierKind {
+        name: "countdown",
+        about: "an expression over the given numbers that reaches the target",
+        build: countdown::build,
+    },
+];
 
 /// Builds the verifier called `name`.
 ///

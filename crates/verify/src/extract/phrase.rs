@@ -68,10 +68,13 @@ pub(super) fn phrases(reply: &str, from: usize) -> Vec<Mark> {
 }
 
 /// The rest of the announcement's sentence or, where its line ends there, the next line with content.
+/// What is announced is short: looking no further than `WINDOW` bytes keeps many announcements linear.
 fn answer_after(reply: &str, after: usize) -> Option<Range<usize>> {
     const LINES: usize = 5;
+    const WINDOW: usize = 2_000;
     let mut start = after;
-    for line in reply[after..].split_inclusive('\n').take(LINES) {
+    let end = reply.floor_char_boundary(after + WINDOW);
+    for line in reply[after..end].split_inclusive('\n').take(LINES) {
         if line
             .chars()
             .any(|c| c.is_alphanumeric() || matches!(c, '\\' | '∞' | '∅') && line.trim().len() > 2)
