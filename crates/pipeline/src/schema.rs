@@ -58,14 +58,14 @@ pub fn schema<C, T>(kinds: &[Kind<C>], teachers: &[DefKind<T>]) -> Value {
         "properties": {
             "version": { "description": "The version of the file's form.", "const": 1 },
             "seed": { "description": "The seed of all randomness.", "type": "integer", "minimum": 0, "default": 0 },
-            "teacher": tables("Models that are asked for completions, by name.", teacher),
-            "stage": tables("The steps, by name.", stage),
+            "teacher": tables("Models that are asked for completions, by name.", &teacher),
+            "stage": tables("The steps, by name.", &stage),
         },
         "$defs": definitions,
     })
 }
 
-fn tables(about: &str, one_of: Vec<Value>) -> Value {
+fn tables(about: &str, one_of: &[Value]) -> Value {
     json!({
         "description": about,
         "type": "object",

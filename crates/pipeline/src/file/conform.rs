@@ -263,7 +263,7 @@ impl<'s> Conform<'s> {
         };
         let (least, most) = integer_limits(schema);
         let bound = |word: &str| schema.get(word).and_then(Json::as_f64);
-        let bounds: [(Option<f64>, &str, fn(f64, f64) -> bool); 4] = [
+        let bounds: [(Option<f64>, &str, Holds); 4] = [
             (bound("minimum").or(least), "at least", |number, bound| {
                 number >= bound
             }),
@@ -292,6 +292,9 @@ impl<'s> Conform<'s> {
         }
     }
 }
+
+/// Whether a number holds against a bound.
+type Holds = fn(f64, f64) -> bool;
 
 /// The limits of an integer type, which the schema only names; those of 64 bits TOML keeps itself.
 fn integer_limits(schema: &Json) -> (Option<f64>, Option<f64>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use thiserror::Error;
 
+use super::secrets::redact;
 use super::source::Sources;
 
 /// A mistake that a stage found in its own table, placed at a key.
@@ -123,8 +124,8 @@ impl FileError {
         let mistakes = found.into_iter().map(|found| {
             let (part, place) = sources.locate(&found.span);
             FileMistake {
-                message: found.message,
-                hint: found.hint,
+                message: redact(&found.message),
+                hint: found.hint.as_deref().map(redact),
                 source_code: named[part].clone(),
                 place,
             }

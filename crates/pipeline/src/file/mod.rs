@@ -51,11 +51,14 @@ pub(crate) struct DraftStage<C: 'static> {
     pub(crate) name: String,
     pub(crate) head: Range<usize>,
     pub(crate) places: Places,
-    pub(crate) parsed: Option<(&'static Kind<C>, Box<dyn Stage<C>>)>,
+    pub(crate) parsed: Option<Parsed<C>>,
     /// `None` for one whose mistake is reported already.
     pub(crate) inputs: Vec<Option<Reference>>,
     pub(crate) init_from: Option<Reference>,
 }
+
+/// A stage's kind with its parameters.
+type Parsed<C> = (&'static Kind<C>, Box<dyn Stage<C>>);
 
 /// A `"STAGE"` or `"STAGE.OUTPUT"` as it is written.
 pub(crate) struct Reference {
@@ -102,7 +105,7 @@ impl<C> Draft<C> {
                 }
             }
         }
-        secrets::take(&mut root, &mut draft.sources, &mut draft.found);
+        secrets::take(&mut root, false, &mut draft.sources, &mut draft.found);
         let mut parsed = Teachers::new();
         if errors.is_empty() {
             draft.top_level(root, kinds, teachers, &mut parsed);
@@ -186,10 +189,6 @@ impl<C> Draft<C> {
     }
 
     /// The named tables of `[stage.*]` or `[teacher.*]`, in file order; `None` for an entry that is no table.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a private list of (name, place of the name, table with its place)"
-    )]
     fn section<'i>(
         &mut self,
         root: &mut DeTable<'i>,

@@ -138,13 +138,11 @@ fn set<'t>(
     }
     match table.get_mut(name).map(Spanned::get_mut) {
         Some(DeValue::Table(inner)) => set(inner, rest, value, span),
-        Some(other) => Err(Found::new(
-            key.span(),
-            format!(
-                "`{name}` holds {}, no table",
-                super::conform::describe(other)
-            ),
-        )),
+        // The value itself may be a secret.
+        Some(other) => {
+            let message = format!("`{name}` is of type {}, no table", other.type_str());
+            Err(Found::new(key.span(), message))
+        }
         None => Ok(()),
     }
 }

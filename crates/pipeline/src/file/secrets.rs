@@ -12,64 +12,64 @@ use super::source::Sources;
 use super::tree::{Value, entries};
 
 /// What stands in the tree for a secret that was taken out.
-pub(crate) const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 const HINT: &str = "name the environment variable that holds it (`api_key_env = \"TEACHER_API_KEY\"`), and replace the key if this file was shared";
 
 /// Masks secrets in all texts, whether they parse or not: tokens that look like keys, and what is assigned to a name of a secret.
-pub(crate) fn mask_texts(sources: &mut Sources) {
+pub(super) fn mask_texts(sources: &mut Sources) {
     let mut spans = Vec::new();
     for (start, text) in sources.texts() {
         let offset = |span: Range<usize>| start + span.start..start + span.end;
-        spans.extend(
-            tokens(text)
-                .filter(|span| is_secret(&text[span.clone()]))
-                .map(offset),
-        );
+        spans.extend(secret_words(text).into_iter().map(offset));
         spans.extend(assignments(text).map(offset));
     }
     spans.iter().for_each(|span| sources.mask(span));
 }
 
-/// Takes secrets out of the tree, so that no later message can quote them, and reports each.
-pub(crate) fn take(table: &mut DeTable<'_>, sources: &mut Sources, found: &mut Vec<Found>) {
+/// Takes secrets out of the tree, so that no later message can quote them, and reports each. `all` says that every string in the
+/// table is one, for it stands below the name of a secret.
+pub(super) fn take(
+    table: &mut DeTable<'_>,
+    all: bool,
+    sources: &mut Sources,
+    found: &mut Vec<Found>,
+) {
     let names: Vec<(String, Range<usize>)> = entries(table)
         .into_iter()
         .map(|(key, _)| (key.get_ref().to_string(), key.span()))
         .collect();
     for (name, key_span) in names {
-        let Some(value) = table.get_mut(name.as_str()) else {
-            continue;
-        };
         if is_secret(&name) {
             report(key_span, "a key", sources, found);
-        } else if holds_secret(&name, value.get_ref()) {
-            report(value.span(), &format!("`{name}`"), sources, found);
-            if !is_secret_key(&name) {
-                *value.get_mut() = DeValue::String(MASK.into());
-                continue;
+            table.remove(name.as_str());
+        } else if let Some(value) = table.get_mut(name.as_str()) {
+            let before = found.len();
+            take_value(&name, value, all || is_secret_key(&name), sources, found);
+            if found.len() > before && is_secret_key(&name) {
+                // No kind has such a key: that it is unknown would be an echo.
+                table.remove(name.as_str());
             }
-        } else {
-            take_within(&name, value, sources, found);
-            continue;
         }
-        // No kind has such a key: that it is unknown would be an echo.
-        table.remove(name.as_str());
     }
 }
 
-fn take_within(name: &str, value: &mut Value<'_>, sources: &mut Sources, found: &mut Vec<Found>) {
+fn take_value(
+    name: &str,
+    value: &mut Value<'_>,
+    all: bool,
+    sources: &mut Sources,
+    found: &mut Vec<Found>,
+) {
+    let span = value.span();
     match value.get_mut() {
-        DeValue::Table(table) => take(table, sources, found),
-        DeValue::Array(array) => {
-            for element in array.iter_mut() {
-                if holds_secret(name, element.get_ref()) {
-                    report(element.span(), &format!("`{name}`"), sources, found);
-                    *element.get_mut() = DeValue::String(MASK.into());
-                } else {
-                    take_within(name, element, sources, found);
-                }
-            }
+        DeValue::Table(table) => take(table, all, sources, found),
+        DeValue::Array(array) => array
+            .iter_mut()
+            .for_each(|element| take_value(name, element, all, sources, found)),
+        DeValue::String(text) if (all && !text.is_empty()) || holds_secret(name, text) => {
+            report(span, &format!("`{name}`"), sources, found);
+            *text = MASK.into();
         }
         _ => {}
     }
@@ -80,14 +80,18 @@ fn report(span: Range<usize>, what: &str, sources: &mut Sources, found: &mut Vec
     found.push(Found::new(span, format!("{what} holds a secret")).hint(HINT.to_owned()));
 }
 
-fn holds_secret(name: &str, value: &DeValue<'_>) -> bool {
-    let DeValue::String(text) = value else {
-        return false;
-    };
-    let not_a_variable = is_variable_key(name) && !is_variable(text);
-    (is_secret_key(name) && !text.is_empty())
-        || not_a_variable
-        || text.split_whitespace().any(is_secret)
+/// Whether a string looks like a secret, or stands where the name of a variable should.
+fn holds_secret(name: &str, text: &str) -> bool {
+    (is_variable_key(name) && !is_variable(text)) || text.split_whitespace().any(is_secret)
+}
+
+/// The text with everything masked that looks like a key: for messages that quote names.
+pub(super) fn redact(text: &str) -> String {
+    let mut redacted = text.to_owned();
+    for span in secret_words(text).into_iter().rev() {
+        redacted.replace_range(span, MASK);
+    }
+    redacted
 }
 
 /// Whether a key of this name can only hold a secret.
@@ -158,15 +162,21 @@ fn is_secret(word: &str) -> bool {
     keyed || with_password.is_some_and(|(user, _)| user.contains(':'))
 }
 
-/// The words of a text, as TOML could hold them.
-fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
-    let ends = |c: char| c.is_whitespace() || "\"'=,[]{}".contains(c);
-    text.split(ends)
-        .filter(|word| !word.is_empty())
-        .map(move |word| {
-            let start = word.as_ptr() as usize - text.as_ptr() as usize;
-            start..start + word.len()
-        })
+/// Where something looks like a key in a text: a word as TOML could hold it, or its end behind a dot, as in a dotted key.
+fn secret_words(text: &str) -> Vec<Range<usize>> {
+    let ends = |c: char| c.is_whitespace() || "\"'`=,[]{}".contains(c);
+    let word_spans = text.split(ends).map(|word| {
+        let start = word.as_ptr() as usize - text.as_ptr() as usize;
+        start..start + word.len()
+    });
+    let secret_end = |span: Range<usize>| {
+        let word = &text[span.clone()];
+        let starts = std::iter::once(0).chain(word.match_indices('.').map(|(dot, _)| dot + 1));
+        starts
+            .map(|at| span.start + at..span.end)
+            .find(|end| is_secret(&text[end.clone()]))
+    };
+    word_spans.filter_map(secret_end).collect()
 }
 
 /// What stands behind `NAME =` where the name is that of a secret: to the end of the line, or of a multi-line string.

@@ -55,7 +55,7 @@ fn remove_within(value: &mut Value<'_>, span: &Range<usize>) -> bool {
     }
 }
 
-pub(crate) fn remove_element(array: &mut DeArray<'_>, index: usize) {
+fn remove_element(array: &mut DeArray<'_>, index: usize) {
     *array = array
         .iter()
         .enumerate()

@@ -311,7 +311,7 @@ impl<C: Sync> Job<'_, C> {
             match state {
                 schedule::State::Done(done) => report.summary.add(&node.name, &done),
                 schedule::State::Failed(error) if error.class() != ErrorClass::Cancelled => {
-                    report.failures.push(node.failure(error))
+                    report.failures.push(node.failure(error));
                 }
                 _ => report.not_run.push(node.name.clone()),
             }

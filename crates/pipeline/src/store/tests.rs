@@ -366,7 +366,7 @@ fn manifests_that_are_not_whole_are_refused() {
     );
     for path in ["../../etc/passwd", "/etc/passwd", "a/../../b", "", "a\0b"] {
         let found = problem(resealed(|manifest| {
-            manifest.outputs[0].files[0].path = path.into()
+            manifest.outputs[0].files[0].path = path.into();
         }));
         assert!(found.contains("outside its folder"), "{path}: {found}");
     }

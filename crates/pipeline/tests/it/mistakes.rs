@@ -187,6 +187,29 @@ fn leaks() -> Vec<(&'static str, String, Vec<&'static str>)> {
                 "api_key=hunter2",
             ],
         ),
+        (
+            "secret_in_override_path",
+            teacher("model = \"m\""),
+            vec![
+                "teacher.sk-hunter2-hunter2.x=1",
+                "stage.math.sk-hunter2-hunter2=1",
+            ],
+        ),
+        (
+            "secret_walked_through",
+            teacher("model = \"m\"\napi_key = \"hunter2\""),
+            vec!["teacher.t.api_key.x=1"],
+        ),
+        (
+            "secret_in_a_table",
+            teacher("model = \"m\"\n[teacher.t.api_key]\nvalue = \"hunter2\""),
+            vec![],
+        ),
+        (
+            "secret_in_an_array",
+            teacher("model = \"m\"\ntoken = [\n\"hunter2\",\n]"),
+            vec![],
+        ),
     ]
 }
 
