@@ -57,9 +57,10 @@ fn read(cleaned: &str, plain: &str, reading: Reading) -> Result<Expr, ParseError
         return Ok(expr);
     }
     if let Some((digits, base)) = cleaned.split_once('_')
-        && digits.bytes().any(|b| b.is_ascii_digit())
+        && !digits.is_empty()
         && digits.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b) || (b'a'..=b'f').contains(&b))
-        && let Ok(radix) = base.trim_matches(['{', '}']).parse()
+        && let Ok(radix) = base.trim_matches(['{', '}']).parse::<u32>()
+        && (digits.bytes().any(|b| b.is_ascii_digit()) || radix > 10 && digits.len() > 1)
         && let Ok(numeral) = based(&digits.to_uppercase(), Some(radix))
     {
         return Ok(numeral);

@@ -14,7 +14,7 @@ impl Parser<'_> {
     }
 
     fn atom_inner(&mut self) -> Parsed {
-        let Some(tok) = self.peek().cloned() else { return opaque("the answer ends too early") };
+        let Some(tok) = self.peek().cloned() else { return Err(ParseError::Malformed("it ends too early".into())) };
         match tok {
             Tok::Num { .. } => return self.numeral(),
             Tok::Word(..) => return self.words(),
@@ -61,7 +61,12 @@ impl Parser<'_> {
             }
             Tok::Open(open) => self.fresh_bars(|p| p.bracket(open == Delim::Bracket)),
             // `]a, b[`: an open interval in French.
-            Tok::Close(Delim::Bracket) => self.fresh_bars(|p| p.bracket(false)),
+            Tok::Close(Delim::Bracket) if !self.reversed => {
+                self.reversed = true;
+                let out = self.fresh_bars(|p| p.bracket(false));
+                self.reversed = false;
+                out
+            }
             Tok::Bar => self.bars(),
             Tok::Op('+') => self.atom(),
             Tok::Currency(code) => {
@@ -209,14 +214,7 @@ impl Parser<'_> {
         self.expect_close(Delim::SetBrace)?;
         Ok(match first {
             Expr::List(v) => Expr::Set(v),
-            // `{x : x > 2}` parses as a relation whose first side is a ratio.
-            Expr::Relation(mut sides, rels) if matches!(sides.first(), Some(Expr::Ratio(r)) if r.len() == 2) => {
-                let Expr::Ratio(mut parts) = sides.remove(0) else { return opaque("a set without a condition") };
-                let side = parts.pop().unwrap_or(Expr::int(0));
-                let element = parts.pop().unwrap_or(Expr::int(0));
-                sides.insert(0, side);
-                Expr::Builder(Box::new(element), vec![Expr::Relation(sides, rels)])
-            }
+            Expr::Relation(sides, rels) => colon_builder(sides, rels),
             one => Expr::Set(vec![one]),
         })
     }
@@ -406,6 +404,16 @@ impl Parser<'_> {
         }
         let _ = styled;
         self.at += 1;
+        let mut joined = word.to_owned();
+        // `\mathrm{m}\mathrm{m}`.
+        while let Some(Tok::Word(next, true)) = self.peek()
+            && !self.space_before()
+            && super::units::is_unit(&format!("{joined}{next}"))
+        {
+            joined.push_str(next);
+            self.at += 1;
+        }
+        let word = joined.as_str();
         let unit = match word.strip_prefix("平方") {
             Some(rest) => Unit::named(rest).map(|u| u.powi(2)),
             None => word.strip_prefix("立方").and_then(Unit::named).map(|u| u.powi(3)).or_else(|| Unit::named(word)),
@@ -415,7 +423,7 @@ impl Parser<'_> {
     }
 
     /// `^2`, `²`, `cm2`, `squared` after a unit.
-    fn unit_power(&mut self) -> i32 {
+    pub(super) fn unit_power(&mut self) -> i32 {
         let digits = |tok: Option<&Tok<'_>>| match tok {
             Some(Tok::Num { text, .. }) => text.parse::<i32>().ok().filter(|n| (0..10).contains(n)),
             _ => None,
@@ -448,6 +456,23 @@ impl Parser<'_> {
             _ => 1,
         }
     }
+}
+
+/// `{x ∈ ℝ : x > 2}` parses as a relation with a ratio for one side: what precedes the colon is the element.
+fn colon_builder(mut sides: Vec<Expr>, mut rels: Vec<Rel>) -> Expr {
+    let Some(at) = sides.iter().position(|s| matches!(s, Expr::Ratio(r) if r.len() == 2)) else {
+        return Expr::Set(vec![Expr::Relation(sides, rels)]);
+    };
+    let mut condition = sides.split_off(at);
+    let condition_rels = rels.split_off(at);
+    if let Expr::Ratio(parts) = &condition[0] {
+        let (left, right) = (parts[0].clone(), parts[1].clone());
+        sides.push(left);
+        condition[0] = right;
+    }
+    let element = if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) };
+    let condition = if condition_rels.is_empty() { condition.remove(0) } else { Expr::Relation(condition, condition_rels) };
+    Expr::Builder(Box::new(element), vec![condition])
 }
 
 fn inverse(func: Func) -> Option<Func> {

@@ -199,6 +199,8 @@ fn with_sign(e: &Expr, upper: bool) -> Expr {
 fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     match (gold, prediction) {
         (Expr::Text(a), Expr::Text(b)) => return if a == b { SAME } else { DIFFERENT },
+        // `\text{A}` and `A`.
+        (Expr::Text(t), Expr::Var(v)) | (Expr::Var(v), Expr::Text(t)) => return if **t == *v.to_lowercase() { SAME } else { DIFFERENT },
         (Expr::Clock(a, h), Expr::Clock(b, k)) => return if (a, h) == (b, k) { SAME } else { DIFFERENT },
         (Expr::Clock(a, _), Expr::Ratio(r)) | (Expr::Ratio(r), Expr::Clock(a, _)) => {
             return if minutes(r) == Some(*a) { SAME } else { DIFFERENT };

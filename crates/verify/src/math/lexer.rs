@@ -95,6 +95,8 @@ struct Lexer<'a> {
     depth: i32,
     reading: Reading,
     text_mode: bool,
+    /// The text has words: letter runs that stand alone are words too.
+    prose: bool,
     budget: usize,
 }
 
@@ -109,7 +111,7 @@ fn after_space(mut s: &str) -> &str {
 /// Splits a cleaned answer into tokens.
 pub(super) fn lex(src: &str, reading: Reading) -> Result<Vec<Token<'_>>, ParseError> {
     let mut lexer =
-        Lexer { src, at: 0, out: Vec::with_capacity(src.len() / 2 + 4), space: false, depth: 0, reading, text_mode: false, budget: 40_000 };
+        Lexer { src, at: 0, out: Vec::with_capacity(src.len() / 2 + 4), space: false, depth: 0, reading, text_mode: false, prose: names::is_prose(src), budget: 40_000 };
     lexer.run(src.len())?;
     Ok(lexer.out)
 }
@@ -331,7 +333,7 @@ impl<'a> Lexer<'a> {
             return;
         }
         let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num { .. } | Tok::Close(_) | Tok::Const(_)));
-        if self.text_mode || names::is_word(run, solo, after_number) {
+        if self.text_mode || names::is_word(run, solo, after_number) || (self.prose && solo && run.len() > 1) {
             self.at += run_len;
             self.push(Tok::Word(run, self.text_mode));
             return;

@@ -194,6 +194,12 @@ const SHORT_WORDS: &[&str] = &[
     "SAS", "ASA", "AAS",
 ];
 
+/// Whether at least two words of running text stand in `src`.
+pub(super) fn is_prose(src: &str) -> bool {
+    let word = |w: &&str| w.len() >= 2 && w.bytes().all(|b| b.is_ascii_alphabetic()) && plain(w, false, w).is_none() && !units::is_unit(w);
+    src.contains(' ') && src.split(' ').map(|w| w.trim_matches([',', '.', ';', ':'])).filter(word).count() >= 2
+}
+
 /// Whether a letter run is a word rather than a product of variables.
 ///
 /// `solo`: space or punctuation on both sides; `after_number`: it may be a unit.

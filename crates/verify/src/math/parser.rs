@@ -16,6 +16,8 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     depth: u32,
     bars: u32,
+    /// Inside `]a, b[`, where `[` closes.
+    pub(super) reversed: bool,
 }
 
 pub(super) type Parsed = Result<Expr, ParseError>;
@@ -30,7 +32,7 @@ pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
     if toks.is_empty() {
         return opaque("nothing to read");
     }
-    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0 };
+    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, reversed: false };
     if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
         parser.at += 1;
     }
@@ -165,14 +167,11 @@ impl<'a> Parser<'a> {
 
     fn ratio(&mut self) -> Parsed {
         let first = self.modulus()?;
-        if self.peek() != Some(&Tok::Op(':')) {
-            return Ok(first);
-        }
         let mut parts = vec![first];
-        while self.eat(&Tok::Op(':')) {
+        while self.eat(&Tok::Op(':')) || self.eat(&Tok::Word("to", false)) || self.eat(&Tok::Word("to", true)) {
             parts.push(self.modulus()?);
         }
-        Ok(Expr::Ratio(parts))
+        Ok(collapse(parts, Expr::Ratio))
     }
 
     fn modulus(&mut self) -> Parsed {
@@ -245,6 +244,14 @@ impl<'a> Parser<'a> {
                 Tok::Op('/') => {
                     self.at += 1;
                     acc.over(self.signed_power()?)
+                }
+                Tok::Word("to", _) => break,
+                Tok::Open(Delim::Brace) if matches!(self.peek_at(1), Some(Tok::Word(..))) => {
+                    self.at += 1;
+                    let unit = self.unit()?.unwrap_or_else(Unit::none);
+                    self.expect_close(Delim::Brace)?;
+                    let unit = unit.powi(self.unit_power());
+                    self.quantity(acc, unit)?
                 }
                 Tok::Word(..) => match self.unit()? {
                     Some(unit) => self.quantity(acc, unit)?,
@@ -347,6 +354,7 @@ impl<'a> Parser<'a> {
         match self.peek() {
             Some(Tok::Num { .. } | Tok::Name(_) | Tok::Func(_) | Tok::Const(_) | Tok::Frac | Tok::Sqrt | Tok::Binom) => true,
             Some(Tok::Open(Delim::Paren)) => self.peek_at(1) != Some(&Tok::Mod),
+            Some(Tok::Open(Delim::Bracket)) => !self.reversed,
             Some(Tok::Open(_)) => true,
             Some(Tok::Begin(_)) => true,
             Some(Tok::Bar) => self.bars == 0,

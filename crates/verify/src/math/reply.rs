@@ -11,7 +11,11 @@ const MAX_PROSE: usize = 2_000;
 
 /// Compares the answer in `reply` with the gold; `None` when the reply holds no answer. Returns the answer read as well.
 pub(super) fn judge(gold: &str, prompt: &str, reply: &str, options: &ExtractOptions, policy: &MathPolicy) -> Option<(Comparison, String)> {
-    let answer = answer_in(reply, options)?;
+    let answer = answer_in(reply, options).or_else(|| {
+        // Signs alone, such as `\{\}`, are no line of text but may be an answer.
+        let whole = reply.trim();
+        (whole.len() <= MAX_PROSE && !whole.is_empty() && reads_as_value(whole)).then_some(Cow::Borrowed(whole))
+    })?;
     let gold = gold_answer(gold);
     let comparison = compare(&gold, &answer, prompt, policy);
     Some((comparison, answer.into_owned()))
@@ -19,7 +23,13 @@ pub(super) fn judge(gold: &str, prompt: &str, reply: &str, options: &ExtractOpti
 
 /// The bare answer in a reply.
 fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Cow<'r, str>> {
-    let found = extract(reply, options)?;
+    let mut found = extract(reply, options)?;
+    // `0.333...`: the dots are part of the numeral, not of the sentence.
+    let tail = &reply[found.span.end..];
+    if found.text.contains('.') && found.text.ends_with(|c: char| c.is_ascii_digit()) && tail.starts_with("...") {
+        found.span.end += 3;
+        found.text = &reply[found.span.clone()];
+    }
     match found.how {
         How::Boxed => Some(boxed_list(reply, &found)),
         How::AnswerTag | How::Hashes | How::Unclosed => Some(refined(found.text)),
@@ -77,12 +87,22 @@ fn refined(text: &str) -> Cow<'_, str> {
     if reads_as_value(text) {
         return Cow::Borrowed(text);
     }
+    if !is_prose(text) {
+        return Cow::Borrowed(text);
+    }
     for candidate in [math_segment(text), emphasis(text), after_copula(text), last_number(text)].into_iter().flatten() {
         if reads_as_value(candidate) {
             return Cow::Borrowed(candidate);
         }
     }
     Cow::Borrowed(text)
+}
+
+/// Running text: two words at least, or Chinese.
+fn is_prose(text: &str) -> bool {
+    let word = |w: &&str| w.len() >= 2 && w.chars().all(|c| c.is_alphabetic() || c == '\'');
+    text.split_whitespace().map(|w| w.trim_matches(|c: char| c.is_ascii_punctuation())).filter(word).count() >= 2
+        || text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
 }
 
 /// The last `$…$`, `\(…\)` or `\[…\]`.

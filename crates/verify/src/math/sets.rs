@@ -167,7 +167,7 @@ pub(super) fn is_set_like(e: &Expr) -> bool {
         Expr::Bracket(l, r, v) => v.len() == 2 && !(*l && *r && v.iter().any(|x| !x.is_scalar())),
         Expr::Const(Const::Reals | Const::Empty) | Expr::Difference(..) | Expr::Builder(..) | Expr::Intersection(_) | Expr::Union(_) => true,
         Expr::Relation(sides, rels) => {
-            rels.iter().any(|r| r.is_order() || *r == Rel::Ne) || (rels[..] == [Rel::In] && is_set_like(&sides[1]))
+            rels.iter().any(|r| r.is_order() || *r == Rel::Ne) || (rels[..] == [Rel::In] && (is_set_like(&sides[1]) || matches!(&sides[1], Expr::Tuple(v) if v.len() == 2 && sides[0].is_scalar())))
         }
         Expr::Tuple(v) => v.len() == 2 && v.iter().any(|x| x.infinite_sign().is_some()),
         Expr::List(v) => v.iter().all(|x| matches!(x, Expr::Relation(..))) && v.iter().any(is_set_like),
