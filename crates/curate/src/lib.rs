@@ -7,16 +7,21 @@
 
 mod columns;
 mod decision;
+pub mod decontaminate;
+pub mod dedup;
 mod error;
 pub mod journey;
 pub mod mix;
 mod per_problem;
 mod render;
+pub mod shingles;
 pub mod split;
 pub mod text;
 
 pub use columns::{Keyed, OrderBy, Value, check_column};
 pub use decision::{Decision, Decisions, Reason};
+pub use decontaminate::{DecontaminateConfig, Decontaminator};
+pub use dedup::{DedupConfig, Deduper};
 pub use error::CurateError;
 pub use journey::{Journey, JourneyConfig};
 pub use mix::{MixConfig, Mixer};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Keyed, OrderBy, Value, check_column};
+use crate::columns::{Keyed, OrderBy, Value, check_column, natural};
 use crate::decision::{Decision, Decisions};
 use crate::error::CurateError;
 
@@ -126,41 +126,6 @@ impl PerProblem {
     }
 }
 
-/// Compares texts with their runs of digits compared as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut x, mut y) = (a, b);
-    loop {
-        let (Some(p), Some(q)) = (x.bytes().next(), y.bytes().next()) else {
-            return x.len().cmp(&y.len()).then(a.cmp(b));
-        };
-        if p.is_ascii_digit() && q.is_ascii_digit() {
-            let (m, n) = (digits(x), digits(y));
-            let (dm, dn) = (
-                x[..m].trim_start_matches('0'),
-                y[..n].trim_start_matches('0'),
-            );
-            let by_value = dm.len().cmp(&dn.len()).then(dm.cmp(dn));
-            if by_value != Ordering::Equal {
-                return by_value;
-            }
-            (x, y) = (&x[m..], &y[n..]);
-        } else {
-            let (c, d) = (
-                x.chars().next().unwrap_or_default(),
-                y.chars().next().unwrap_or_default(),
-            );
-            if c != d {
-                return c.cmp(&d);
-            }
-            (x, y) = (&x[c.len_utf8()..], &y[d.len_utf8()..]);
-        }
-    }
-}
-
-fn digits(text: &str) -> usize {
-    text.bytes().take_while(u8::is_ascii_digit).count()
-}
-
 /// [`PerProblem`] over rows in memory.
 ///
 /// # Errors
@@ -172,18 +137,4 @@ pub fn per_problem<R: Keyed>(
     let mut pass = PerProblem::new::<R>(config, None)?;
     rows.iter().for_each(|r| pass.observe(r));
     Ok(pass.finish())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn natural_order_of_ids() {
-        assert_eq!(natural("p#2", "p#10"), Ordering::Less);
-        assert_eq!(natural("p#10", "p#10"), Ordering::Equal);
-        assert_eq!(natural("p#02", "p#2"), "p#02".cmp("p#2"));
-        assert_eq!(natural("a", "b2"), Ordering::Less);
-        assert_eq!(natural("é1", "é12"), Ordering::Less);
-    }
 }

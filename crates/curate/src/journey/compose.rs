@@ -51,6 +51,8 @@ pub struct Draft {
 pub struct Drafts {
     /// Its journeys.
     pub drafts: Vec<Draft>,
+    /// The right attempt of a problem that needs no correction, if such are kept.
+    pub straight: Option<Sample>,
     /// The control set: shortcuts of the same problem.
     pub shortcuts: Vec<Sample>,
     /// Why candidates were not used.
@@ -62,7 +64,9 @@ pub struct Drafts {
 pub struct Outcome {
     /// Its journey samples.
     pub journeys: Vec<(JourneySource, Sample)>,
-    /// Its shortcut samples; empty if there is no journey.
+    /// Its right attempt as it is, where the problem needed no correction and such are kept.
+    pub straight: Option<Sample>,
+    /// Its shortcut samples; empty if there is neither a journey nor a straight one.
     pub shortcuts: Vec<Sample>,
     /// Why there is no journey, if there is none.
     pub skipped: Option<Skip>,
@@ -165,6 +169,10 @@ impl Journey {
             out.shortcuts = self.shortcuts(&rights, eyes);
         } else if out.rejected.is_empty() {
             out.rejected.push(Skip::NoMistake);
+            if let (true, Some((longest, _))) = (self.config.keep_straight, rights.last()) {
+                out.straight = Some(as_is(longest.attempt, SampleKind::Shortcut, &self.renderer));
+                out.shortcuts = self.shortcuts(&rights, eyes);
+            }
         }
         out
     }
@@ -351,7 +359,14 @@ impl Journey {
                 }
             }
         }
-        if out.journeys.is_empty() {
+        if let Some(straight) = drafts
+            .straight
+            .filter(|_| !(self.config.paired && drafts.shortcuts.is_empty()))
+        {
+            out.rejected.clear();
+            out.straight = Some(straight);
+            out.shortcuts = drafts.shortcuts;
+        } else if out.journeys.is_empty() {
             // The first cause met names the problem's; the others stay listed.
             out.skipped = Some(if out.rejected.is_empty() {
                 Skip::NoMistake

@@ -62,6 +62,9 @@ pub struct JourneyConfig {
     pub wrong_turns: Vec<String>,
     /// Keep a problem only if it also has a shortcut, so that journey and control sets hold the same problems.
     pub paired: bool,
+    /// A problem that was solved without a mistake gives its longest right attempt to the journey set as it is, and its
+    /// shortcut to the control set, so that the student also sees problems that need no correction.
+    pub keep_straight: bool,
     /// Where a writer fails, keep the text as composed rather than dropping it.
     pub keep_unwritten: bool,
     /// How rows become messages.
@@ -79,6 +82,7 @@ impl Default for JourneyConfig {
             reflections: Vec::new(),
             wrong_turns: Vec::new(),
             paired: true,
+            keep_straight: false,
             keep_unwritten: true,
             render: RenderConfig::default(),
         }

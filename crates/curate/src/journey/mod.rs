@@ -21,7 +21,7 @@ mod seen;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use potstill_data::{Attempt, Sample, Verdict};
+use potstill_data::{Attempt, MetaFields, Sample, ScalarKind, Verdict};
 
 use crate::error::CurateError;
 
@@ -73,9 +73,23 @@ pub fn journey(
         let outcome = composer.problem(&group, eyes, writer);
         report.add(&outcome);
         journeys.extend(outcome.journeys.into_iter().map(|(_, sample)| sample));
+        journeys.extend(outcome.straight);
         shortcuts.extend(outcome.shortcuts);
     }
     Ok((journeys, shortcuts, report))
+}
+
+/// The meta fields of journey samples made from rows with the fields `of_rows`.
+#[must_use]
+pub fn meta_fields(mut of_rows: MetaFields) -> MetaFields {
+    for name in ["domain", ORIGIN, WRONG_ANSWER] {
+        of_rows.add(name, ScalarKind::Text);
+    }
+    for name in [MISTAKE_CHARS, REFLECTION_WORDS] {
+        of_rows.add(name, ScalarKind::Int);
+    }
+    of_rows.add(FIRST_ERROR_AT, ScalarKind::Float);
+    of_rows
 }
 
 fn by_problem(rows: &[Attempt]) -> Vec<Vec<Attempt>> {

@@ -95,6 +95,8 @@ pub struct JourneyReport {
     pub used: u64,
     /// Journey samples by where their mistake came from.
     pub journeys: BTreeMap<&'static str, u64>,
+    /// Samples of problems that needed no correction, kept beside the journeys.
+    pub straight: u64,
     /// Shortcut samples of the same problems.
     pub shortcuts: u64,
     /// Problems without a journey sample, by reason.
@@ -118,6 +120,7 @@ impl JourneyReport {
             *self.rejected.entry(skip.as_str()).or_default() += 1;
         }
         self.shortcuts += outcome.shortcuts.len() as u64;
+        self.straight += u64::from(outcome.straight.is_some());
         for (origin, sample) in &outcome.journeys {
             *self.journeys.entry(origin.as_str()).or_default() += 1;
             if let Some(Scalar::Float(at)) = sample.meta.get(super::compose::FIRST_ERROR_AT) {
@@ -145,6 +148,7 @@ impl JourneyReport {
             "problems": self.problems,
             "used": self.used,
             "journeys": self.journeys,
+            "straight": self.straight,
             "shortcuts": self.shortcuts,
             "skipped": self.skipped,
             "rejected_drafts": self.rejected,
