@@ -2,6 +2,9 @@
 //!
 //! * [`ModelConfig`] — what a model is made of; reads and writes Hugging Face's `config.json`.
 //! * [`CausalLm`] — the transformer as a burn `Module`; [`SequenceLayout`] says which tokens belong together.
+//! * [`Tokenizer`] and [`ChatTemplate`] — text to tokens, conversations to text.
+//! * [`generate`] — batched decoding with a cache of keys and values.
+//! * [`hf`] — model folders in and out.
 //!
 //! The device is a run-time value. On the CPU one model runs on one thread: speed comes from one replica per thread,
 //! which `fork` makes (weights are shared until somebody writes to them).
@@ -9,15 +12,22 @@
 pub mod arch;
 mod config;
 mod error;
+mod files;
+pub mod generate;
+pub mod hf;
 mod init;
 mod kernels;
 mod layout;
 mod model;
 mod ops;
 pub mod rope;
+mod template;
+mod tokenizer;
 mod weights;
 
 pub use config::{Activation, LayerKind, ModelConfig};
 pub use error::{Error, Result};
 pub use layout::SequenceLayout;
 pub use model::{CausalLm, DecoderLayer};
+pub use template::{ChatMessage, ChatTemplate, RenderOptions, Rendered, Specials};
+pub use tokenizer::{DEFAULT_SPECIAL_TOKENS, Digits, Encoded, Tokenizer, TokenizerSpec};

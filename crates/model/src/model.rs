@@ -206,3 +206,6 @@ impl DecoderLayer {
         Tensor::cat(normed.collect(), 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl<'a> Weights<'a> {
         let mut column = 0;
         for (name, out) in parts {
             let weight = self.source.read(name, &[*out, inputs])?;
-            transpose_into(&weight, inputs, &mut merged[column..], width);
+            transpose(&weight, inputs, (*out, inputs), &mut merged[column..], width);
             column += out;
         }
         Ok(param(merged, [inputs, width], device))
@@ -106,15 +106,14 @@ fn param<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -
     Param::from_data(TensorData::new(values, shape), device)
 }
 
-/// `[rows, cols]` into columns of a wider row-major matrix, transposed, in tiles that stay in the cache.
-fn transpose_into(matrix: &[f32], cols: usize, out: &mut [f32], out_stride: usize) {
+/// Writes the transpose of a `rows × cols` block, both row-major within wider matrices, in tiles that stay in the cache.
+fn transpose(matrix: &[f32], stride: usize, (rows, cols): (usize, usize), out: &mut [f32], out_stride: usize) {
     const TILE: usize = 32;
-    let rows = matrix.len() / cols.max(1);
     for row_tile in (0..rows).step_by(TILE) {
         for col_tile in (0..cols).step_by(TILE) {
             for row in row_tile..(row_tile + TILE).min(rows) {
                 for col in col_tile..(col_tile + TILE).min(cols) {
-                    out[col * out_stride + row] = matrix[row * cols + col];
+                    out[col * out_stride + row] = matrix[row * stride + col];
                 }
             }
         }
@@ -143,78 +142,70 @@ fn norm_names(config: &ModelConfig) -> &'static NormNames {
     if config.sandwich_norms { &SANDWICH_NORMS } else { &PLAIN_NORMS }
 }
 
-/// One tensor as Hugging Face names and shapes it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NamedTensor {
-    pub(crate) name: String,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Vec<f32>,
-}
+/// Takes one tensor: its Hugging Face name, its shape, and its elements when they are wanted.
+pub(crate) type Sink<'a> = dyn FnMut(&str, &[usize], &dyn Fn() -> Result<Vec<f32>>) -> Result<()> + 'a;
 
-/// Hands every tensor of the model to `sink` in a fixed order, one at a time; a tied head is not written.
-pub(crate) fn export(model: &CausalLm, sink: &mut dyn FnMut(NamedTensor) -> Result<()>) -> Result<()> {
+/// Hands every tensor of the model to `sink` in a fixed order, one at a time; a tied head is not among them.
+pub(crate) fn export(model: &CausalLm, sink: &mut Sink<'_>) -> Result<()> {
     let config = model.config();
-    emit(sink, "model.embed_tokens.weight".into(), &model.embed_tokens)?;
+    emit(sink, "model.embed_tokens.weight", &model.embed_tokens)?;
     for (index, layer) in model.layers.iter().enumerate() {
         export_layer(config, index, layer, sink)?;
     }
-    emit_norm(config, sink, "model.norm.weight".into(), &model.norm)?;
-    model.lm_head.as_ref().map_or(Ok(()), |head| emit(sink, "lm_head.weight".into(), head))
+    emit_norm(config, sink, "model.norm.weight", &model.norm)?;
+    model.lm_head.as_ref().map_or(Ok(()), |head| emit(sink, "lm_head.weight", head))
 }
 
-fn export_layer(config: &ModelConfig, index: usize, layer: &DecoderLayer, sink: &mut dyn FnMut(NamedTensor) -> Result<()>) -> Result<()> {
+fn export_layer(config: &ModelConfig, index: usize, layer: &DecoderLayer, sink: &mut Sink<'_>) -> Result<()> {
     let at = |name: &str| format!("model.layers.{index}.{name}");
     let names = norm_names(config);
     let (q, kv, inner) = (config.q_size(), config.kv_size(), config.intermediate_size);
-    emit_norm(config, sink, at(names.pre_attention), &layer.input_norm)?;
     let qkv = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
+    emit_norm(config, sink, &at(names.pre_attention), &layer.input_norm)?;
     emit_split(sink, &qkv.map(|(name, width)| (at(&format!("self_attn.{name}.weight")), width)), &layer.qkv_proj)?;
     if let Some(bias) = &layer.qkv_bias {
-        let values = read(bias)?;
         let mut start = 0;
         for (name, width) in qkv {
-            sink(NamedTensor { name: at(&format!("self_attn.{name}.bias")), shape: vec![width], values: values[start..start + width].to_vec() })?;
+            sink(&at(&format!("self_attn.{name}.bias")), &[width], &|| Ok(read(bias)?[start..start + width].to_vec()))?;
             start += width;
         }
     }
     for (name, norm) in [("self_attn.q_norm.weight", &layer.q_norm), ("self_attn.k_norm.weight", &layer.k_norm)] {
-        norm.as_ref().map_or(Ok(()), |norm| emit_norm(config, sink, at(name), norm))?;
+        norm.as_ref().map_or(Ok(()), |norm| emit_norm(config, sink, &at(name), norm))?;
     }
     emit_split(sink, &[(at("self_attn.o_proj.weight"), config.hidden_size)], &layer.o_proj)?;
-    emit_norm(config, sink, at(names.pre_mlp), &layer.post_norm)?;
+    emit_norm(config, sink, &at(names.pre_mlp), &layer.post_norm)?;
     for (name, norm) in [(names.after_attention, &layer.after_attention_norm), (names.after_mlp, &layer.after_mlp_norm)] {
-        name.zip(norm.as_ref()).map_or(Ok(()), |(name, norm)| emit_norm(config, sink, at(name), norm))?;
+        name.zip(norm.as_ref()).map_or(Ok(()), |(name, norm)| emit_norm(config, sink, &at(name), norm))?;
     }
     emit_split(sink, &[(at("mlp.gate_proj.weight"), inner), (at("mlp.up_proj.weight"), inner)], &layer.gate_up_proj)?;
     emit_split(sink, &[(at("mlp.down_proj.weight"), config.hidden_size)], &layer.down_proj)
 }
 
 fn read<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>> {
-    param.val().try_to_vec_as::<f32>().map_err(|error| Error::weights("device", format!("cannot be read back: {error:?}")))
+    param.val().try_into_vec_as::<f32>().map_err(|error| Error::weights("device", format!("cannot be read back: {error:?}")))
 }
 
-fn emit<const D: usize>(sink: &mut dyn FnMut(NamedTensor) -> Result<()>, name: String, param: &Param<Tensor<D>>) -> Result<()> {
-    sink(NamedTensor { name, shape: param.val().dims().to_vec(), values: read(param)? })
+fn emit<const D: usize>(sink: &mut Sink<'_>, name: &str, param: &Param<Tensor<D>>) -> Result<()> {
+    sink(name, &param.val().dims(), &|| read(param))
 }
 
-fn emit_norm(config: &ModelConfig, sink: &mut dyn FnMut(NamedTensor) -> Result<()>, name: String, param: &Param<Tensor<1>>) -> Result<()> {
-    let mut values = read(param)?;
-    if config.norm_offset {
-        values.iter_mut().for_each(|w| *w -= 1.0);
-    }
-    sink(NamedTensor { name, shape: vec![values.len()], values })
+fn emit_norm(config: &ModelConfig, sink: &mut Sink<'_>, name: &str, param: &Param<Tensor<1>>) -> Result<()> {
+    let offset = if config.norm_offset { 1.0 } else { 0.0 };
+    sink(name, &param.val().dims(), &|| Ok(read(param)?.into_iter().map(|w| w - offset).collect()))
 }
 
 /// The columns of a merged `[in, Σ out]` as separate `[out, in]` tensors.
-fn emit_split(sink: &mut dyn FnMut(NamedTensor) -> Result<()>, parts: &[(String, usize)], param: &Param<Tensor<2>>) -> Result<()> {
+fn emit_split(sink: &mut Sink<'_>, parts: &[(String, usize)], param: &Param<Tensor<2>>) -> Result<()> {
     let [inputs, width] = param.val().dims();
-    let mut transposed = vec![0.0; inputs * width];
-    transpose_into(&read(param)?, width, &mut transposed, inputs);
-    let mut rest = transposed.as_slice();
+    let mut column = 0;
     for (name, out) in parts {
-        let (values, after) = rest.split_at(out * inputs);
-        sink(NamedTensor { name: name.clone(), shape: vec![*out, inputs], values: values.to_vec() })?;
-        rest = after;
+        sink(name, &[*out, inputs], &|| {
+            let mut values = vec![0.0; out * inputs];
+            transpose(&read(param)?[column..], width, (inputs, *out), &mut values, inputs);
+            Ok(values)
+        })?;
+        column += out;
     }
     Ok(())
 }
@@ -228,7 +219,7 @@ mod tests {
         let (rows, cols, stride) = (40, 35, 50);
         let matrix: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
         let mut out = vec![-1.0; cols * stride];
-        transpose_into(&matrix, cols, &mut out[3..], stride);
+        transpose(&matrix, cols, (rows, cols), &mut out[3..], stride);
         assert_eq!(out[3 + 34 * stride + 39], matrix[39 * cols + 34]);
         assert_eq!(out[2], -1.0);
         assert_eq!(out[3 + 40], -1.0);
