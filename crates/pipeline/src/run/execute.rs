@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::event::{Event, Events, Level};
 use crate::kind::StageError;
 use crate::pipeline::{Edge, Node};
-use crate::store::{self, Artifact, Attempt, Commit, FORMAT, Manifest};
+use crate::store::{self, Artifact, Attempt, Commit, Exclusive, FORMAT, Manifest};
 
 use super::context::{Input, StageContext};
 use super::schedule::Done;
@@ -29,21 +29,7 @@ pub(super) fn execute<C: Sync>(
         job.identities[index].fingerprint,
     );
     let began = Instant::now();
-    let mut told = false;
-    let waiting = || {
-        if !std::mem::replace(&mut told, true) {
-            let text = "another run works on this stage; waiting for it".to_owned();
-            events.send(Event::Message {
-                stage: Some(node.name.clone()),
-                level: Level::Info,
-                text,
-            });
-        }
-        !job.options.cancel.is_cancelled()
-    };
-    let Some(_turn) = job.store.exclusive(&fingerprint, waiting)? else {
-        return Err(StageError::cancelled());
-    };
+    let _turn = wait_for_turn(job, index, events)?;
     let forced = job.forced[index];
     if !forced && let Some(artifact) = job.store.find(&fingerprint)? {
         return Ok(Done {
@@ -81,6 +67,31 @@ pub(super) fn execute<C: Sync>(
             seconds,
         }),
     }
+}
+
+/// Waits until no other run works on the stage, or the run is to stop.
+fn wait_for_turn<C: Sync>(
+    job: &Job<'_, C>,
+    index: usize,
+    events: &Events,
+) -> Result<Exclusive, StageError> {
+    let mut told = false;
+    let waiting = || {
+        if !std::mem::replace(&mut told, true) {
+            let stage = Some(job.pipeline.nodes()[index].name.clone());
+            let text = "another run works on this stage; waiting for it".to_owned();
+            events.send(Event::Message {
+                stage,
+                level: Level::Info,
+                text,
+            });
+        }
+        !job.options.cancel.is_cancelled()
+    };
+    let turn = job
+        .store
+        .exclusive(&job.identities[index].fingerprint, waiting)?;
+    turn.ok_or_else(StageError::cancelled)
 }
 
 fn work<C: Sync>(

@@ -223,7 +223,7 @@ proptest! {
             let identities = pipeline.identify(&app).unwrap();
             prop_assert_eq!(&identities[5].parameters["benchmark"], &serde_json::Value::String(value));
         } else {
-            prop_assert!(value.contains("://") || value.chars().filter(|c| c.is_ascii_alphanumeric()).count() > 8);
+            prop_assert!(value.contains("://") || value.chars().filter(char::is_ascii_alphanumeric).count() > 8);
         }
     }
 

@@ -141,7 +141,7 @@ fn targets_and_force() {
     };
     match run(&pipeline, &store, &app, &unknown) {
         Err(RunError::UnknownStage { name, near }) => {
-            assert_eq!((name.as_str(), near.as_deref()), ("kpet", Some("kept")))
+            assert_eq!((name.as_str(), near.as_deref()), ("kpet", Some("kept")));
         }
         other => panic!("{other:?}"),
     }
