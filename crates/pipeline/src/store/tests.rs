@@ -480,3 +480,17 @@ fn a_store_can_be_looked_at_without_writing() {
     assert_eq!(store.fingerprints().unwrap(), [fingerprint()]);
     assert_eq!(attempts(&store), 2);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_with_its_path_and_what_is_safe() {
+    let error = super::write_flushed(Path::new("/dev/full"), b"a manifest").unwrap_err();
+    assert_eq!(error.to_string(), "cannot write `/dev/full`");
+    assert!(error.hint().unwrap().contains("what was committed is kept"));
+    let error = crate::StageError::from(error);
+    assert!(
+        error.causes()[0].contains("No space left"),
+        "{:?}",
+        error.causes()
+    );
+}
