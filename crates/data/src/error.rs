@@ -159,6 +159,14 @@ pub enum DataError {
         /// What helps.
         hint: Option<String>,
     },
+    /// A dataset manifest has mistakes; all of them are named.
+    #[error("{}: {}", path.display(), listed(mistakes))]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Its mistakes, in the order of their lines.
+        mistakes: Vec<crate::manifest::Mistake>,
+    },
     /// A row carries a meta field that the file does not have.
     #[error(
         "{place}: meta field `{field}` = {value} does not fit the file's meta columns ({columns})"
@@ -176,6 +184,17 @@ pub enum DataError {
     /// Arrow refuses (a batch too large for its offsets, for example).
     #[error("cannot build columns: {0}")]
     Arrow(#[from] ArrowError),
+}
+
+fn listed(mistakes: &[crate::manifest::Mistake]) -> String {
+    match mistakes {
+        [only] => only.to_string(),
+        several => several
+            .iter()
+            .fold(format!("{} mistakes", several.len()), |list, mistake| {
+                format!("{list}\n  {mistake}")
+            }),
+    }
 }
 
 impl DataError {

@@ -8,13 +8,20 @@
 //! stage only keeps or drops rows, [`parts`] offers record batches instead, which are never unpacked.
 
 pub mod error;
+pub mod manifest;
 mod near;
 pub mod parts;
 pub mod rows;
+pub mod source;
+pub mod sql;
+pub mod stats;
 
 pub use error::{DataError, Result};
+pub use manifest::Manifest;
 pub use parts::{PartSummary, RowReader, RowWriter, read_all};
 pub use rows::{
     Attempt, Message, Meta, MetaFields, Problem, Row, Sample, SampleKind, Scalar, ScalarKind,
     Verdict,
 };
+pub use source::{Source, SourceKind, SourceSpec};
+pub use sql::{Query, RowFilter, query};

@@ -378,3 +378,35 @@ fn every_truncation_and_most_flipped_bytes_are_errors_never_panics() {
         }
     }
 }
+
+#[test]
+fn a_few_kilobytes_that_claim_many_rows_are_refused() {
+    use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+    use parquet::file::properties::WriterProperties;
+    use std::sync::Arc;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "bomb.parquet");
+    let column: ArrayRef = Arc::new(Int32Array::from(vec![7; 4 << 20]));
+    let batch = RecordBatch::try_from_iter([("prompt", column)]).unwrap();
+    let properties = WriterProperties::builder()
+        .set_data_page_row_count_limit(4 << 20)
+        .set_write_batch_size(1 << 20);
+    let out = std::fs::File::create(&path).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(out, batch.schema(), Some(properties.build()))
+            .unwrap();
+    for _ in 0..8 {
+        writer.write(&batch).unwrap();
+    }
+    writer.close().unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(bytes < 8192, "{bytes}");
+    let error = read_all::<Problem, _>(&[&path]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("claims 33554432 rows in {bytes} bytes")),
+        "{error}"
+    );
+}

@@ -20,8 +20,9 @@ const BATCH_BYTES: u64 = 8 << 20;
 const BATCH_ROWS: u64 = 4096;
 /// Rows that a file may claim however small it is.
 const FREE_ROWS: u64 = 1_000_000;
-/// Rows that a file may claim for each of its bytes, beyond [`FREE_ROWS`].
-const ROWS_PER_BYTE: u64 = 1024;
+/// Rows that a file may claim for each of its bytes, beyond [`FREE_ROWS`]: rows with a text of their own
+/// take a byte each at the least.
+const ROWS_PER_BYTE: u64 = 64;
 /// Unpacked bytes that a column chunk may claim whatever its packed size.
 const FREE_CHUNK_BYTES: u64 = 1 << 30;
 /// How many times its packed size a chunk larger than [`FREE_CHUNK_BYTES`] may claim.
@@ -72,10 +73,6 @@ impl PartFile {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The names of the top-level columns.

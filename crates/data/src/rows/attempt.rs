@@ -9,7 +9,8 @@ use arrow::array::{BooleanArray, Float64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{self, Columns};
+use super::build;
+use super::columns::Columns;
 use super::{Meta, MetaFields, Problem, Row, UnknownName, problem};
 use crate::Result;
 
@@ -118,14 +119,14 @@ impl Attempt {
 }
 
 fn fields() -> Vec<Field> {
-    let mut fields = vec![columns::text_field("attempt_id", false)];
+    let mut fields = vec![build::text_field("attempt_id", false)];
     fields.extend(problem::fields());
     fields.extend([
         Field::new("sample_index", DataType::UInt32, false),
-        columns::text_field("teacher", false),
-        columns::text_field("reasoning", true),
-        columns::text_field("response", false),
-        columns::text_field("finish_reason", false),
+        build::text_field("teacher", false),
+        build::text_field("reasoning", true),
+        build::text_field("response", false),
+        build::text_field("finish_reason", false),
         Field::new("truncated", DataType::Boolean, false),
         Field::new("prompt_tokens", DataType::UInt32, true),
         Field::new("completion_tokens", DataType::UInt32, true),
@@ -133,11 +134,11 @@ fn fields() -> Vec<Field> {
         Field::new("tokens_estimated", DataType::Boolean, false),
         Field::new("cost_usd", DataType::Float64, true),
         Field::new("latency_ms", DataType::UInt32, true),
-        columns::text_field("request_key", true),
-        columns::text_field("verdict", true),
-        columns::text_field("extracted", true),
-        columns::text_field("proof", true),
-        columns::text_field("verifier_note", true),
+        build::text_field("request_key", true),
+        build::text_field("verdict", true),
+        build::text_field("extracted", true),
+        build::text_field("proof", true),
+        build::text_field("verifier_note", true),
     ]);
     fields
 }
@@ -146,21 +147,21 @@ impl Row for Attempt {
     const NAME: &'static str = "attempts";
 
     fn schema(meta: &MetaFields) -> SchemaRef {
-        columns::schema(fields(), meta)
+        build::schema(fields(), meta)
     }
 
     fn to_batch(rows: &[Self], meta: &MetaFields) -> Result<RecordBatch> {
         let ids: Vec<String> = rows.iter().map(Self::attempt_id).collect();
-        let mut arrays = vec![columns::text(ids.iter().map(String::as_str))];
+        let mut arrays = vec![build::text(ids.iter().map(String::as_str))];
         arrays.extend(problem::arrays(rows.iter().map(|row| &row.problem)));
         arrays.extend([
             Arc::new(UInt32Array::from_iter_values(
                 rows.iter().map(|row| row.sample_index),
             )) as _,
-            columns::text(rows.iter().map(|row| row.teacher.as_str())),
-            columns::opt_text(rows.iter().map(|row| row.reasoning.as_deref())),
-            columns::text(rows.iter().map(|row| row.response.as_str())),
-            columns::text(rows.iter().map(|row| row.finish_reason.as_str())),
+            build::text(rows.iter().map(|row| row.teacher.as_str())),
+            build::opt_text(rows.iter().map(|row| row.reasoning.as_deref())),
+            build::text(rows.iter().map(|row| row.response.as_str())),
+            build::text(rows.iter().map(|row| row.finish_reason.as_str())),
             Arc::new(
                 rows.iter()
                     .map(|row| Some(row.truncated))
@@ -196,13 +197,13 @@ impl Row for Attempt {
                     .map(|row| row.latency_ms)
                     .collect::<UInt32Array>(),
             ) as _,
-            columns::opt_text(rows.iter().map(|row| row.request_key.as_deref())),
-            columns::opt_text(rows.iter().map(|row| row.verdict.map(Verdict::as_str))),
-            columns::opt_text(rows.iter().map(|row| row.extracted.as_deref())),
-            columns::opt_text(rows.iter().map(|row| row.proof.as_deref())),
-            columns::opt_text(rows.iter().map(|row| row.verifier_note.as_deref())),
+            build::opt_text(rows.iter().map(|row| row.request_key.as_deref())),
+            build::opt_text(rows.iter().map(|row| row.verdict.map(Verdict::as_str))),
+            build::opt_text(rows.iter().map(|row| row.extracted.as_deref())),
+            build::opt_text(rows.iter().map(|row| row.proof.as_deref())),
+            build::opt_text(rows.iter().map(|row| row.verifier_note.as_deref())),
         ]);
-        columns::batch(Self::schema(meta), arrays, rows, meta)
+        build::batch(Self::schema(meta), arrays, rows, meta)
     }
 
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>> {

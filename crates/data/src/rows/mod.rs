@@ -1,6 +1,7 @@
 //! The three kinds of rows and what they have in common.
 
 mod attempt;
+mod build;
 mod columns;
 mod meta;
 mod problem;
@@ -11,7 +12,7 @@ use std::borrow::Cow;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-pub(crate) use columns::META;
+pub(crate) use build::META;
 
 pub use attempt::{Attempt, Verdict};
 pub use meta::{Meta, MetaFields, Scalar, ScalarKind};

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
 
-use super::columns::{self, Columns};
+use super::build;
+use super::columns::Columns;
 use super::{Meta, MetaFields, Row};
 use crate::Result;
 
@@ -44,20 +45,20 @@ pub(super) const COLUMNS: [&str; 7] = [
 pub(super) fn fields() -> Vec<Field> {
     COLUMNS
         .iter()
-        .map(|name| columns::text_field(name, !matches!(*name, "problem_id" | "source" | "prompt")))
+        .map(|name| build::text_field(name, !matches!(*name, "problem_id" | "source" | "prompt")))
         .collect()
 }
 
 /// The arrays of [`COLUMNS`].
 pub(super) fn arrays<'a>(rows: impl Iterator<Item = &'a Problem> + Clone) -> Vec<ArrayRef> {
     vec![
-        columns::text(rows.clone().map(|row| row.problem_id.as_str())),
-        columns::text(rows.clone().map(|row| row.source.as_str())),
-        columns::opt_text(rows.clone().map(|row| row.domain.as_deref())),
-        columns::text(rows.clone().map(|row| row.prompt.as_str())),
-        columns::opt_text(rows.clone().map(|row| row.gold.as_deref())),
-        columns::opt_text(rows.clone().map(|row| row.tests.as_deref())),
-        columns::opt_text(rows.map(|row| row.verifier.as_deref())),
+        build::text(rows.clone().map(|row| row.problem_id.as_str())),
+        build::text(rows.clone().map(|row| row.source.as_str())),
+        build::opt_text(rows.clone().map(|row| row.domain.as_deref())),
+        build::text(rows.clone().map(|row| row.prompt.as_str())),
+        build::opt_text(rows.clone().map(|row| row.gold.as_deref())),
+        build::opt_text(rows.clone().map(|row| row.tests.as_deref())),
+        build::opt_text(rows.map(|row| row.verifier.as_deref())),
     ]
 }
 
@@ -95,7 +96,7 @@ impl Problem {
                 .flatten()
                 .map(String::len)
                 .sum::<usize>()
-            + columns::meta_bytes(&self.meta)
+            + build::meta_bytes(&self.meta)
     }
 }
 
@@ -103,11 +104,11 @@ impl Row for Problem {
     const NAME: &'static str = "problems";
 
     fn schema(meta: &MetaFields) -> SchemaRef {
-        columns::schema(fields(), meta)
+        build::schema(fields(), meta)
     }
 
     fn to_batch(rows: &[Self], meta: &MetaFields) -> Result<RecordBatch> {
-        columns::batch(Self::schema(meta), arrays(rows.iter()), rows, meta)
+        build::batch(Self::schema(meta), arrays(rows.iter()), rows, meta)
     }
 
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>> {

@@ -10,7 +10,8 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{self, Columns};
+use super::build;
+use super::columns::Columns;
 use super::{Meta, MetaFields, Row, UnknownName};
 use crate::Result;
 
@@ -101,9 +102,9 @@ pub struct Sample {
 
 fn message_fields() -> Fields {
     Fields::from(vec![
-        columns::text_field("role", false),
-        columns::text_field("content", false),
-        columns::text_field("reasoning", true),
+        build::text_field("role", false),
+        build::text_field("content", false),
+        build::text_field("reasoning", true),
     ])
 }
 
@@ -118,11 +119,11 @@ fn list_field(name: &str, item: DataType) -> Field {
 
 fn fields() -> Vec<Field> {
     vec![
-        columns::text_field("sample_id", false),
-        columns::text_field("problem_id", false),
-        columns::text_field("source", false),
+        build::text_field("sample_id", false),
+        build::text_field("problem_id", false),
+        build::text_field("source", false),
         list_field("messages", DataType::Struct(message_fields())),
-        columns::text_field("kind", false),
+        build::text_field("kind", false),
         Field::new("weight", DataType::Float32, false),
         list_field("lineage", DataType::Utf8),
     ]
@@ -145,9 +146,9 @@ fn list(
 fn messages_array(rows: &[Sample]) -> Result<ArrayRef> {
     let turns = || rows.iter().flat_map(|row| &row.messages);
     let columns = vec![
-        columns::text(turns().map(|turn| turn.role.as_str())),
-        columns::text(turns().map(|turn| turn.content.as_str())),
-        columns::opt_text(turns().map(|turn| turn.reasoning.as_deref())),
+        build::text(turns().map(|turn| turn.role.as_str())),
+        build::text(turns().map(|turn| turn.content.as_str())),
+        build::opt_text(turns().map(|turn| turn.reasoning.as_deref())),
     ];
     let turns = StructArray::try_new(message_fields(), columns, None)?;
     list(
@@ -170,22 +171,22 @@ impl Row for Sample {
     const NAME: &'static str = "samples";
 
     fn schema(meta: &MetaFields) -> SchemaRef {
-        columns::schema(fields(), meta)
+        build::schema(fields(), meta)
     }
 
     fn to_batch(rows: &[Self], meta: &MetaFields) -> Result<RecordBatch> {
         let arrays = vec![
-            columns::text(rows.iter().map(|row| row.sample_id.as_str())),
-            columns::text(rows.iter().map(|row| row.problem_id.as_str())),
-            columns::text(rows.iter().map(|row| row.source.as_str())),
+            build::text(rows.iter().map(|row| row.sample_id.as_str())),
+            build::text(rows.iter().map(|row| row.problem_id.as_str())),
+            build::text(rows.iter().map(|row| row.source.as_str())),
             messages_array(rows)?,
-            columns::text(rows.iter().map(|row| row.kind.as_str())),
+            build::text(rows.iter().map(|row| row.kind.as_str())),
             Arc::new(Float32Array::from_iter_values(
                 rows.iter().map(|row| row.weight),
             )),
             lineage_array(rows)?,
         ];
-        columns::batch(Self::schema(meta), arrays, rows, meta)
+        build::batch(Self::schema(meta), arrays, rows, meta)
     }
 
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>> {
@@ -229,6 +230,6 @@ impl Row for Sample {
         let ids = self.sample_id.len() + self.problem_id.len() + self.source.len();
         let lineage = self.lineage.iter().map(String::len).sum::<usize>();
         let turns = self.messages.iter().map(turn_bytes).sum::<usize>();
-        ids + lineage + turns + columns::meta_bytes(&self.meta) + 32
+        ids + lineage + turns + build::meta_bytes(&self.meta) + 32
     }
 }
