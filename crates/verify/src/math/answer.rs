@@ -6,6 +6,7 @@ use super::compare::{Context, answers_equal};
 use super::lexer::{ParseError, Reading};
 use super::parser::{based, parse};
 use super::policy::MathPolicy;
+use super::rounding::Rounding;
 use super::scalar::Outcome;
 use super::words::{choice, meaning, plain_text};
 use super::work::Work;
@@ -88,7 +89,7 @@ pub(super) fn reads_as_value(text: &str) -> bool {
 #[must_use]
 pub fn compare(gold: &str, prediction: &str, prompt: &str, policy: &MathPolicy) -> Comparison {
     let work = Work::new(policy.steps);
-    let cx = Context { policy, work: &work };
+    let cx = Context { policy, work: &work, rounding: if policy.rounding_from_prompt { Rounding::asked_in(prompt) } else { None } };
     if gold.len() > MAX_BYTES {
         return Comparison::new(Verdict::Undecided, Proof::BadGold, format!("the gold answer has {} bytes, the limit is {MAX_BYTES}", gold.len()));
     }

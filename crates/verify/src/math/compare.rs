@@ -2,6 +2,7 @@
 
 use super::ast::{Const, Expr, Func, Rel};
 use super::policy::MathPolicy;
+use super::rounding::Rounding;
 use super::relations::{is_name, minutes, ratios_equal, relations_equal};
 use super::scalar::{Outcome, scalar_equal};
 use super::sets::{is_set_like, real_set};
@@ -13,6 +14,8 @@ use crate::Proof;
 pub(super) struct Context<'c> {
     pub(super) policy: &'c MathPolicy,
     pub(super) work: &'c Work,
+    /// How the problem asks for the answer to be rounded.
+    pub(super) rounding: Option<Rounding>,
 }
 
 const DIFFERENT: Outcome = Outcome::Different(Proof::Structural);

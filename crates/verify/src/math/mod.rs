@@ -23,6 +23,7 @@ mod policy;
 mod real;
 mod relations;
 mod reply;
+mod rounding;
 mod scalar;
 mod sets;
 mod units;

@@ -11,6 +11,8 @@ pub struct MathPolicy {
     pub percent_sign_optional: bool,
     /// A decimal gold was rounded: a value that rounds to all its digits equals it.
     pub decimal_gold_is_rounded: bool,
+    /// A problem that asks for so many decimals or significant figures accepts a prediction rounded to them.
+    pub rounding_from_prompt: bool,
     /// Significant digits from which a decimal prediction may stand for an exact gold it rounds; 0 never allows it.
     pub decimal_digits_for_exact: u32,
     /// A unit may be left out on either side; two units that are stated must agree.
@@ -38,6 +40,7 @@ impl Default for MathPolicy {
         Self {
             percent_sign_optional: true,
             decimal_gold_is_rounded: true,
+            rounding_from_prompt: true,
             decimal_digits_for_exact: 10,
             units_optional: true,
             names_optional: true,

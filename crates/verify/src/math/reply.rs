@@ -40,9 +40,20 @@ fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Cow<'r, str
             if whole.len() <= MAX_PROSE && whole.contains('\n') && reads_as_value(whole) {
                 return Some(Cow::Borrowed(whole));
             }
-            Some(refined(found.text))
+            Some(earlier_line(reply, &found).unwrap_or_else(|| refined(found.text)))
         }
     }
+}
+
+/// Where the last line only comments, without digit or formula, the statement on one of the two lines before it.
+fn earlier_line<'r>(reply: &'r str, last: &Extracted<'r>) -> Option<Cow<'r, str>> {
+    let speaks = |line: &str| line.contains(|c: char| c.is_ascii_digit() || c == '$' || c == '\\');
+    if speaks(last.text) || last.text.len() < 30 || reads_as_value(last.text) {
+        return None;
+    }
+    let lines = reply[..last.span.start].lines().rev().map(str::trim).filter(|l| !l.is_empty());
+    let line = lines.take(2).find(|l| speaks(l))?;
+    after_copula(line).filter(|v| reads_as_value(v)).map(Cow::Borrowed)
 }
 
 /// The gold answer; a field that holds a whole solution is searched for its box or hashes.
@@ -87,10 +98,8 @@ fn refined(text: &str) -> Cow<'_, str> {
     if reads_as_value(text) {
         return Cow::Borrowed(text);
     }
-    if !is_prose(text) {
-        return Cow::Borrowed(text);
-    }
-    for candidate in [math_segment(text), emphasis(text), after_copula(text), last_number(text)].into_iter().flatten() {
+    let prose = is_prose(text).then(|| [after_copula(text), last_number(text)]);
+    for candidate in [math_segment(text), emphasis(text)].into_iter().chain(prose.into_iter().flatten()).flatten() {
         if reads_as_value(candidate) {
             return Cow::Borrowed(candidate);
         }

@@ -59,7 +59,10 @@ fn weaker(a: Proof, b: Proof) -> Proof {
 
 /// Compares two scalar expressions.
 pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
-    let first = with_natural_log(a, b, work);
+    let mut first = with_natural_log(a, b, work);
+    if !first.is_equal() && let Some(renamed) = other_case(a, b) {
+        first = with_natural_log(a, &renamed, work);
+    }
     let has_log = |e: &Expr| e.any(&|x| matches!(x, Expr::Call(Func::LogBare, _)));
     if first.is_equal() || !(has_log(a) || has_log(b)) {
         return first;
@@ -67,6 +70,22 @@ pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     // The other reading of a logarithm without a base.
     let second = with_natural_log(&decimal_log(a), &decimal_log(b), work);
     if second.is_equal() { second } else { first }
+}
+
+/// `b` with its one foreign variable renamed where it differs from `a`'s only by case, as in `+ C` and `+ c`.
+fn other_case(a: &Expr, b: &Expr) -> Option<Expr> {
+    let (mine, theirs) = (a.variables(), b.variables());
+    let only = |x: &[&str], y: &[&str]| -> Vec<String> { x.iter().filter(|v| !y.contains(v)).map(|v| (*v).to_owned()).collect() };
+    let (wanted, found) = (only(&mine, &theirs), only(&theirs, &mine));
+    let ([wanted], [found]) = (&wanted[..], &found[..]) else { return None };
+    (wanted.to_lowercase() == found.to_lowercase()).then(|| rename(b, found, wanted))
+}
+
+fn rename(e: &Expr, from: &str, to: &str) -> Expr {
+    match e {
+        Expr::Var(v) if **v == *from => Expr::Var(to.into()),
+        other => other.map_children(&mut |c| rename(c, from, to)),
+    }
 }
 
 fn decimal_log(e: &Expr) -> Expr {

@@ -128,7 +128,7 @@ fn letter_unit(e: &Expr) -> Option<(Expr, Unit)> {
         return None;
     }
     let (last, before) = factors.split_last()?;
-    let mut unit = match Unit::named(&name).filter(|_| before.iter().all(|f| f.1 == 1)) {
+    let mut unit = match Unit::named(&name).filter(|_| before.iter().all(|f| f.1 == 1) && (before.is_empty() || last.1 > 0)) {
         Some(unit) => unit.powi(last.1),
         None => factors.iter().try_fold(Unit::none(), |u, (n, k)| Some(u.times(&Unit::named(n)?.powi(*k))))?,
     };
@@ -249,6 +249,20 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         if enough && within(prediction, &value, &half, cx) {
             return Outcome::Equal(Proof::Numeric);
         }
+    }
+    if let Some(rounding) = cx.rounding
+        && p.is_some()
+        && let Some(unit) = rounding.unit_of(gold, cx)
+        && let Some(centre) = exact(prediction, cx.work)
+        && within(gold, &centre, &(unit / num_bigint::BigInt::from(2)), cx)
+    {
+        return Outcome::Equal(Proof::Numeric);
+    }
+    if let Some((value, half, digits)) = decimal(gold)
+        && digits >= 15
+        && within(prediction, &value, &last_digit(&value, half, digits), cx)
+    {
+        return Outcome::Equal(Proof::Numeric);
     }
     if let Some((value, half, digits)) = p
         && cx.policy.decimal_digits_for_exact > 0
