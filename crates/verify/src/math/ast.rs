@@ -65,6 +65,8 @@ pub(super) enum Func {
     /// `Log(value, base)`.
     Log,
     Exp,
+    /// cos x + i sin x.
+    Cis,
     Abs,
     Floor,
     Ceil,

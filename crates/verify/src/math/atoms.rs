@@ -131,6 +131,14 @@ impl Parser<'_> {
 
     /// Consecutive words as one text.
     fn words(&mut self) -> Parsed {
+        if let (Some(Tok::Word(w, _)), Some(Tok::Num { .. })) = (self.peek(), self.peek_at(1))
+            && matches!(*w, "USD" | "usd" | "Rs" | "EUR" | "GBP" | "RMB" | "CNY")
+        {
+            let unit = Unit::named(w).unwrap_or_else(|| Unit::labelled(w));
+            self.at += 1;
+            let value = self.power()?;
+            return Ok(Expr::Quantity(Box::new(value), unit));
+        }
         let mut words = Vec::new();
         while let Some(Tok::Word(w, _)) = self.peek() {
             words.push(w.to_lowercase());
@@ -171,7 +179,7 @@ impl Parser<'_> {
         if self.eat(&Tok::Close(Delim::Brace)) {
             return Ok(Expr::Const(Const::Empty));
         }
-        let left = self.list()?;
+        let left = self.list_or_element()?;
         let out = match self.peek() {
             Some(Tok::Over) => {
                 self.at += 1;
@@ -194,6 +202,14 @@ impl Parser<'_> {
         Ok(out)
     }
 
+    /// The inside of braces: `|` divides it where what precedes is a bare variable, as in `{x | x > 0}`.
+    fn list_or_element(&mut self) -> Parsed {
+        if matches!(self.peek(), Some(Tok::Name(_))) && matches!(self.peek_at(1), Some(Tok::Bar)) {
+            return self.dividing_bars(Self::list);
+        }
+        self.list()
+    }
+
     fn builder(&mut self, element: Expr) -> Parsed {
         let conditions = self.list()?;
         let conditions = if let Expr::List(v) = conditions { v } else { vec![conditions] };
@@ -204,7 +220,7 @@ impl Parser<'_> {
         if self.eat(&Tok::Close(Delim::SetBrace)) {
             return Ok(Expr::Const(Const::Empty));
         }
-        let first = self.list()?;
+        let first = self.dividing_bars(Self::list)?;
         if matches!(self.peek(), Some(Tok::Bar | Tok::Mid)) {
             self.at += 1;
             let built = self.builder(first)?;

@@ -209,6 +209,7 @@ fn unwrap_once(s: &str) -> Option<&str> {
     }
     if let Some(rest) = s.strip_suffix(['.', ',', ';'])
         && !rest.ends_with(['.', '\\'])
+        && !rest.ends_with("\\right")
         && !rest.is_empty()
     {
         return Some(rest);

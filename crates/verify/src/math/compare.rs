@@ -1,6 +1,9 @@
 //! The comparison of two parsed answers: which form each has, and which forms may equal which.
 
+use num_traits::Signed;
+
 use super::ast::{Const, Expr, Func, Rel};
+use super::exact::exact;
 use super::policy::MathPolicy;
 use super::rounding::Rounding;
 use super::relations::{is_name, minutes, ratios_equal, relations_equal};
@@ -53,7 +56,10 @@ fn simplify(e: &Expr) -> Expr {
             _ => e.clone(),
         },
         // `x = 1 or x = 2`, `x = 1, 2`: the values under one name.
-        Expr::Union(v) | Expr::List(v) => same_name(v).unwrap_or_else(|| e.clone()),
+        Expr::List(v) if is_compound(v) => Expr::Add(v.clone()),
+        Expr::Union(v) | Expr::List(v) => same_name(v).or_else(|| excluded(v)).unwrap_or_else(|| e.clone()),
+        // A system in braces.
+        Expr::Set(v) if v.len() > 1 && v.iter().all(|x| matches!(x, Expr::Relation(_, r) if r[..] == [Rel::Eq])) => Expr::List(v.clone()),
         // `x ∈ {1, 2}`.
         Expr::Relation(sides, rels) if rels[..] == [Rel::In] && matches!(&sides[1], Expr::Set(_)) => sides[1].clone(),
         Expr::Builder(element, conditions) if conditions.len() == 1 => match &conditions[0] {
@@ -64,6 +70,24 @@ fn simplify(e: &Expr) -> Expr {
         Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
         _ => e.clone(),
     }
+}
+
+/// Quantities of one dimension in falling units, such as 2 hours and 30 minutes.
+fn is_compound(items: &[Expr]) -> bool {
+    items.windows(2).all(|w| match (&w[0], &w[1]) {
+        (Expr::Quantity(_, u), Expr::Quantity(_, v)) => u.dimension == v.dimension && u.dimension != [0; 8] && u.scale > v.scale,
+        _ => false,
+    })
+}
+
+/// `x ≠ 0, 1`: the relation holds for each value.
+fn excluded(items: &[Expr]) -> Option<Expr> {
+    let Some(Expr::Relation(sides, rels)) = items.first() else { return None };
+    if rels[..] != [Rel::Ne] || !items[1..].iter().all(Expr::is_scalar) {
+        return None;
+    }
+    let rest = items[1..].iter().map(|x| Expr::Relation(vec![sides[0].clone(), x.clone()], rels.clone()));
+    Some(Expr::List(std::iter::once(items[0].clone()).chain(rest).collect()))
 }
 
 /// The values when all items are equations for one name, or only the first is.
@@ -223,15 +247,23 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
             return if swapped { value_or_different(other, &quotient, cx) } else { value_or_different(&quotient, other, cx) };
         }
         (Expr::Call(Func::Mod, a), other) if other.is_scalar() && !matches!(other, Expr::Call(Func::Mod, _)) => {
-            return scalar_equal(&a[0], other, cx.work);
+            return residue_equal(a, other, cx);
         }
         (other, Expr::Call(Func::Mod, a)) if other.is_scalar() && !matches!(other, Expr::Call(Func::Mod, _)) => {
-            return scalar_equal(other, &a[0], cx.work);
+            return residue_equal(a, other, cx);
         }
         _ => {}
     }
-    if is_set_like(gold) || is_set_like(prediction) {
-        return sets_equal(gold, prediction, cx);
+    let matrix = matches!(gold, Expr::Matrix(_)) || matches!(prediction, Expr::Matrix(_));
+    if !matrix && (is_set_like(gold) || is_set_like(prediction)) {
+        let sets = sets_equal(gold, prediction, cx);
+        return match (gold, prediction) {
+            (Expr::Relation(a, ra), Expr::Relation(b, rb)) if !sets.is_equal() && ra[..] != [Rel::In] && rb[..] != [Rel::In] => {
+                let chains = chains_equal(a, ra, b, rb, cx);
+                if chains.is_equal() { chains } else { sets }
+            }
+            _ => sets,
+        };
     }
     if let (Expr::Relation(a, ra), Expr::Relation(b, rb)) = (gold, prediction) {
         return chains_equal(a, ra, b, rb, cx);
@@ -240,6 +272,38 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         return DIFFERENT;
     }
     collections(gold, prediction, cx)
+}
+
+/// `17 mod 5` against a plain number: its representative as written, or reduced.
+fn residue_equal(class: &[Expr], plain: &Expr, cx: &Context<'_>) -> Outcome {
+    let written = scalar_equal(&class[0], plain, cx.work);
+    if written.is_equal() {
+        return written;
+    }
+    let parts = (exact(&class[0], cx.work), exact(&class[1], cx.work), exact(plain, cx.work));
+    match parts {
+        (Some(a), Some(m), Some(r)) if m.is_positive() && r < m && !r.is_negative() && ((&a - &r) / &m).is_integer() => Outcome::Equal(Proof::Exact),
+        _ => written,
+    }
+}
+
+/// The components of `3i + 4j` along the unit vectors i, j, k.
+fn components(e: &Expr, dimension: usize) -> Option<Vec<Expr>> {
+    const UNITS: [&str; 3] = ["→i", "→j", "→k"];
+    let names = e.variables();
+    if dimension > 3 || !e.is_scalar() || !names.iter().any(|n| n.starts_with('→')) || names.iter().any(|n| n.starts_with('→') && !UNITS[..dimension].contains(n)) {
+        return None;
+    }
+    let only = |kept: usize| {
+        fn substitute(e: &Expr, kept: &str) -> Expr {
+            match e {
+                Expr::Var(v) if v.starts_with('→') => Expr::int(i64::from(**v == *kept)),
+                other => other.map_children(&mut |c| substitute(c, kept)),
+            }
+        }
+        substitute(e, UNITS[kept])
+    };
+    Some((0..dimension).map(only).collect())
 }
 
 fn value_or_different(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
@@ -375,6 +439,10 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
                     if matches!(gold, Expr::Matrix(_)) { pairwise(&m, v) } else { pairwise(v, &m) }
                 }
                 one if m.len() == 1 && m[0].len() == 1 => answers_equal(&m[0][0], one, cx),
+                sum if vector && sum.is_scalar() => {
+                    let m = m.concat();
+                    components(sum, m.len()).map_or(DIFFERENT, |c| if matches!(gold, Expr::Matrix(_)) { pairwise(&m, &c) } else { pairwise(&c, &m) })
+                }
                 // A list of rows.
                 Expr::Tuple(rows) | Expr::Bracket(_, _, rows) => {
                     let rows = rows.iter().map(|r| match r {
@@ -389,9 +457,12 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
                 _ => DIFFERENT,
             }
         }
+        (Expr::Tuple(v), sum) if sum.is_scalar() => components(sum, v.len()).map_or(DIFFERENT, |c| pairwise(v, &c)),
+        (sum, Expr::Tuple(v)) if sum.is_scalar() => components(sum, v.len()).map_or(DIFFERENT, |c| pairwise(&c, v)),
         (Expr::List(a), Expr::List(b)) => {
             if cx.policy.lists_are_unordered { unordered(a, b, cx) } else { pairwise(a, b) }
         }
+        (Expr::Set(a), Expr::Set(b)) if a.len() != b.len() => unordered(&distinct(a, cx), &distinct(b, cx), cx),
         (Expr::Set(a), Expr::Set(b) | Expr::List(b)) | (Expr::List(a), Expr::Set(b)) => unordered(a, b, cx),
         (Expr::Tuple(a), Expr::Tuple(b)) => pairwise(a, b),
         (Expr::Tuple(t), Expr::List(l)) | (Expr::List(l), Expr::Tuple(t)) => {
@@ -405,6 +476,17 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         (other, Expr::Set(v)) if v.len() == 1 => answers_equal(other, &v[0], cx),
         _ => value_or_different(gold, prediction, cx),
     }
+}
+
+/// The elements of a set, each once.
+fn distinct(items: &[Expr], cx: &Context<'_>) -> Vec<Expr> {
+    let mut kept: Vec<Expr> = Vec::with_capacity(items.len());
+    for item in items {
+        if !kept.iter().any(|k| answers_equal(k, item, cx).is_equal()) {
+            kept.push(item.clone());
+        }
+    }
+    kept
 }
 
 /// The values of a list of named values in the order of their names; the list itself otherwise.

@@ -95,6 +95,8 @@ struct Lexer<'a> {
     depth: i32,
     reading: Reading,
     text_mode: bool,
+    /// What each open `\left` opened, for a `\right.` that closes nothing visible.
+    lefts: Vec<Option<Delim>>,
     /// The text has words: letter runs that stand alone are words too.
     prose: bool,
     budget: usize,
@@ -108,10 +110,35 @@ fn after_space(mut s: &str) -> &str {
     s
 }
 
+/// `1.234.567` or `1.234,56`: points group the digits, a comma is the decimal sign. The numeral and its length.
+fn european(s: &str) -> Option<(String, usize)> {
+    let digits = |at: usize| s.as_bytes().get(at..).map_or(0, |r| r.iter().take_while(|b| b.is_ascii_digit()).count());
+    let first = digits(0);
+    if !(1..=3).contains(&first) {
+        return None;
+    }
+    let (mut at, mut text, mut groups) = (first, s[..first].to_owned(), 0);
+    while s[at..].starts_with('.') && digits(at + 1) == 3 {
+        text.push_str(&s[at + 1..at + 4]);
+        at += 4;
+        groups += 1;
+    }
+    let decimals = if groups > 0 && s[at..].starts_with(',') { digits(at + 1) } else { 0 };
+    if groups < 2 && !(groups == 1 && (1..=2).contains(&decimals)) || s[at..].starts_with('.') && digits(at + 1) > 0 {
+        return None;
+    }
+    if decimals > 0 {
+        text.push('.');
+        text.push_str(&s[at + 1..at + 1 + decimals]);
+        at += 1 + decimals;
+    }
+    Some((text, at))
+}
+
 /// Splits a cleaned answer into tokens.
 pub(super) fn lex(src: &str, reading: Reading) -> Result<Vec<Token<'_>>, ParseError> {
     let mut lexer =
-        Lexer { src, at: 0, out: Vec::with_capacity(src.len() / 2 + 4), space: false, depth: 0, reading, text_mode: false, prose: names::is_prose(src), budget: 40_000 };
+        Lexer { src, at: 0, out: Vec::with_capacity(src.len() / 2 + 4), space: false, depth: 0, reading, text_mode: false, lefts: Vec::new(), prose: names::is_prose(src), budget: 40_000 };
     lexer.run(src.len())?;
     Ok(lexer.out)
 }
@@ -180,7 +207,7 @@ impl<'a> Lexer<'a> {
             ('₹', _) => (Tok::Currency("inr"), c.len_utf8()),
             ('+' | '-' | '*' | '/' | '^' | '_' | '!' | ',' | ';' | ':' | '\'', _) => (Tok::Op(c), 1),
             // A full stop between words or at the end carries nothing.
-            ('.' | '?', _) => {
+            ('.' | '?' | '"', _) => {
                 self.at += 1;
                 self.space = true;
                 return Ok(());
@@ -223,6 +250,11 @@ impl<'a> Lexer<'a> {
             self.push(clock);
             return;
         }
+        if let Some((text, len)) = european(self.rest()) {
+            self.at += len;
+            self.push(Tok::Num { text: Cow::Owned(text), repeat: "", exp: 0, dots: false });
+            return;
+        }
         let first = self.digits();
         let mut text = Cow::Borrowed(first);
         if (1..=3).contains(&first.len()) && !first.starts_with('0') {
@@ -248,7 +280,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn repeat_ahead(&self, offset: usize) -> bool {
-        self.src.get(self.at + offset..).is_some_and(|r| r.starts_with("\\overline") || r.starts_with("\\bar") || r.starts_with("\\dot{"))
+        self.src.get(self.at + offset..).is_some_and(|r| r.starts_with("\\overline") || (r.starts_with('(') && r.find(')').is_some_and(|i| i > 1 && r[1..i].bytes().all(|b| b.is_ascii_digit()))) || r.starts_with("\\bar") || r.starts_with("\\dot{"))
     }
 
     /// `\overline{27}`, `\bar{3}`, `\dot{3}` or `(27)` after decimals.
@@ -416,8 +448,17 @@ impl<'a> Lexer<'a> {
                 self.space = false;
                 let trimmed = self.rest().trim_start();
                 self.at = self.src.len() - trimmed.len();
+                let rest = self.rest();
+                if name == "left" {
+                    let delim = [("\\{", Delim::SetBrace), ("\\lbrace", Delim::SetBrace), ("(", Delim::Paren), ("[", Delim::Bracket)];
+                    self.lefts.push(delim.iter().find(|(d, _)| rest.starts_with(d)).map(|(_, d)| *d));
+                }
+                let opened = if name == "right" { self.lefts.pop().flatten() } else { None };
                 if self.byte(0) == b'.' {
                     self.at += 1;
+                    if let Some(delim) = opened {
+                        self.push(Tok::Close(delim));
+                    }
                 } else if self.byte(0) == b'|' {
                     self.at += 1;
                     self.push(match name {
@@ -467,6 +508,11 @@ impl<'a> Lexer<'a> {
         }
         if style_only && content.chars().next().is_some_and(|c| c.is_ascii_digit()) || name == "mathit" {
             return self.styled(end, false);
+        }
+        if matches!(name, "overline" | "bar") && content.contains(['+', '-']) {
+            // The conjugate; the group follows as it stands.
+            self.push(Tok::Func(Func::Conj));
+            return Ok(());
         }
         let content = self.raw_argument(end)?;
         let vector = matches!(name, "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "overrightarrow" | "widehat");

@@ -38,6 +38,7 @@ pub(super) fn function<'a>(name: &str) -> Option<Tok<'a>> {
         "lcm" => Func::Lcm,
         "max" | "Max" => Func::Max,
         "min" | "Min" => Func::Min,
+        "cis" => Func::Cis,
         "Re" => Func::Re,
         "Im" => Func::Im,
         "conj" => Func::Conj,
@@ -168,6 +169,8 @@ pub(super) fn plain<'a>(run: &'a str, text_mode: bool, rest: &'a str) -> Option<
         "union" | "cup" => Tok::Union,
         "intersect" | "cap" => Tok::Inter,
         "degree" | "degrees" | "deg" | "Degrees" | "度" | "degrés" => Tok::Degree,
+        "minus" | "negative" if !text_mode => Tok::Op('-'),
+        "plus" if !text_mode => Tok::Op('+'),
         "percent" | "percents" | "pct" | "Percent" | "pourcent" => Tok::Percent,
         "mod" | "modulo" => Tok::Mod,
         "times" if !text_mode => Tok::Op('*'),
@@ -191,7 +194,7 @@ const SHORT_WORDS: &[&str] = &[
     "One", "Two", "Six", "Ten", "odd", "Odd", "DNE", "dne", "for", "are", "per", "not", "it", "an", "in", "on", "so", "day", "cat", "dog", "red", "Red",
     "her", "his", "who", "non", "oui", "Oui", "Non", "un", "une", "le", "la", "les", "est", "Tom", "Ann", "Bob", "Sue", "Ben", "Sam", "Joe", "Amy", "Max",
     "May", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "win", "SSS",
-    "SAS", "ASA", "AAS",
+    "SAS", "ASA", "AAS", "USD", "usd", "Rs", "EUR", "GBP", "RMB", "CNY",
 ];
 
 /// Whether at least two words of running text stand in `src`.

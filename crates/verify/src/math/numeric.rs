@@ -292,6 +292,7 @@ fn call<R: Real>(func: Func, args: &[Expr], point: Point<'_>, work: &Work) -> Op
         Func::Ln | Func::LogBare => z.ln(),
         Func::Log => z.ln()?.div(&values.get(1)?.ln()?),
         Func::Exp => z.exp(),
+        Func::Cis => z.mul(&Complex::unit()?).exp(),
         Func::Abs => z.modulus().map(Complex::real),
         Func::Floor if z.im.is_none() => R::rational(&BigRational::from_integer(z.re.floor()?)).map(Complex::real),
         Func::Ceil if z.im.is_none() => R::rational(&BigRational::from_integer(-z.re.neg().floor()?)).map(Complex::real),

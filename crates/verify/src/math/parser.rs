@@ -167,6 +167,10 @@ impl<'a> Parser<'a> {
 
     fn ratio(&mut self) -> Parsed {
         let first = self.modulus()?;
+        if matches!(first, Expr::Text(_)) && self.eat(&Tok::Op(':')) {
+            // `Width: 5` names what follows.
+            return Ok(Expr::Relation(vec![first, self.modulus()?], vec![Rel::Eq]));
+        }
         let mut parts = vec![first];
         while self.eat(&Tok::Op(':')) || self.eat(&Tok::Word("to", false)) || self.eat(&Tok::Word("to", true)) {
             parts.push(self.modulus()?);
@@ -231,7 +235,7 @@ impl<'a> Parser<'a> {
         }
         let from = self.at;
         let mut acc = match self.mixed_number() {
-            Some(mixed) => mixed,
+            Some(mixed) => self.scripts(mixed)?,
             None => self.power()?,
         };
         // A lone numeral so far: a unit or a mixed number's fraction may follow.
@@ -252,6 +256,14 @@ impl<'a> Parser<'a> {
                     self.expect_close(Delim::Brace)?;
                     let unit = unit.powi(self.unit_power());
                     self.quantity(acc, unit)?
+                }
+                Tok::Word(word, _) if magnitude(word).is_some() => {
+                    let factor = magnitude(word).unwrap_or(1);
+                    self.at += 1;
+                    acc.times(Expr::int(factor))
+                }
+                _ if matches!(acc, Expr::Text(_)) && (self.starts_factor() || matches!(tok, Tok::Word(..))) => {
+                    return opaque("words beside a value");
                 }
                 Tok::Word(..) => match self.unit()? {
                     Some(unit) => self.quantity(acc, unit)?,
@@ -411,14 +423,15 @@ impl<'a> Parser<'a> {
         let scale = match self.peek() {
             Some(Tok::Name(n)) if matches!(&**n, "C" | "F") => Some(n.to_lowercase()),
             Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "c" | "f" | "celsius" | "fahrenheit" | "centigrade") => {
-                Some(w.to_lowercase()[..1].to_owned())
+                Some(w.to_lowercase())
             }
             _ => None,
         };
         match scale {
             Some(scale) => {
                 self.at += 1;
-                Expr::Quantity(Box::new(value), Unit { label: format!("degree {scale}"), ..Unit::none() })
+                let label = if scale.starts_with('f') { "fahrenheit" } else { "celsius" };
+                Expr::Quantity(Box::new(value), Unit::labelled(label))
             }
             None => Expr::Degrees(Box::new(value)),
         }
@@ -511,6 +524,14 @@ impl<'a> Parser<'a> {
         out
     }
 
+    /// Runs `f` with `|` only dividing or opening, as inside a set's braces.
+    pub(super) fn dividing_bars<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+        let outer = std::mem::replace(&mut self.bars, 1);
+        let out = f(self);
+        self.bars = outer;
+        out
+    }
+
     pub(super) fn numeral(&mut self) -> Parsed {
         let Some(Tok::Num { text, repeat, exp, dots }) = self.peek().cloned() else { return opaque("not a numeral") };
         self.at += 1;
@@ -523,6 +544,21 @@ enum Script {
     Degree,
     Prime,
     Nothing,
+}
+
+/// Words that multiply the number before them.
+fn magnitude(word: &str) -> Option<i64> {
+    Some(match word.to_lowercase().as_str() {
+        "dozen" | "dozens" => 12,
+        "hundred" => 100,
+        "thousand" => 1_000,
+        "million" | "millions" => 1_000_000,
+        "billion" | "billions" => 1_000_000_000,
+        "trillion" => 1_000_000_000_000,
+        "万" => 10_000,
+        "亿" => 100_000_000,
+        _ => return None,
+    })
 }
 
 fn is_ordinal(word: &str) -> bool {

@@ -64,7 +64,7 @@ fn gold_answer(gold: &str) -> Cow<'_, str> {
             return if found.how == How::Boxed { boxed_list(gold, &found) } else { Cow::Borrowed(found.text) };
         }
     }
-    Cow::Borrowed(gold)
+    if is_prose(gold) { refined(gold) } else { Cow::Borrowed(gold) }
 }
 
 /// `\boxed{1} and \boxed{2}`: boxes with nothing but a connective between them are one answer.

@@ -161,7 +161,7 @@ fn constants(a: &Expr, b: &Expr, work: &Work) -> Outcome {
 }
 
 /// Ranges of the sample points, by their number; later ones are larger, the last ones negative.
-const RANGES: &[(i64, i64)] = &[(1, 3), (0, 1), (3, 9), (9, 40), (40, 200), (-3, -1), (-1, 0), (-20, -3)];
+const RANGES: &[(i64, i64)] = &[(1, 3), (0, 1), (3, 9), (9, 40), (40, 200), (-3, -1), (-1, 0), (-20, -3), (-3, -1), (-5, -1)];
 /// How many of the ranges are positive.
 const POSITIVE: usize = 5;
 
@@ -172,7 +172,11 @@ pub(super) fn sample(k: usize, integers: bool) -> impl Fn(&str) -> BigRational {
         if integers {
             return BigRational::from_integer(BigInt::from(2 + random % (3 + 3 * k as u64)));
         }
-        let (lo, hi) = RANGES[k % RANGES.len()];
+        let (mut lo, mut hi) = RANGES[k % RANGES.len()];
+        // After a point where all are negative, each variable has a sign of its own.
+        if k > POSITIVE && random >> 60 & 1 == 1 {
+            (lo, hi) = (-hi, -lo);
+        }
         // Odd numerators over 128: never an integer, and squares stay short.
         let steps = u64::try_from((hi - lo) * 64).unwrap_or(64);
         BigRational::new(BigInt::from(lo * 128) + BigInt::from(2 * (random % steps) + 1), BigInt::from(128))

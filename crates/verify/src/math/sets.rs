@@ -1,8 +1,9 @@
 //! Sets of real numbers: intervals, rays, points, unions, and the inequalities that describe them.
 
+use num_rational::BigRational;
 use num_traits::{Signed, Zero};
 
-use super::ast::{Const, Expr, Rel};
+use super::ast::{Const, Expr, Func, Rel};
 use super::compare::Context;
 use super::exact::exact;
 use super::numeric::approximate;
@@ -165,6 +166,8 @@ impl RealSet {
 pub(super) fn is_set_like(e: &Expr) -> bool {
     match e {
         Expr::Bracket(l, r, v) => v.len() == 2 && !(*l && *r && v.iter().any(|x| !x.is_scalar())),
+        // `ℝ − {0}`.
+        Expr::Add(v) => matches!(&v[..], [Expr::Const(Const::Reals), Expr::Neg(s)] if matches!(**s, Expr::Set(_))),
         Expr::Const(Const::Reals | Const::Empty) | Expr::Difference(..) | Expr::Builder(..) | Expr::Intersection(_) | Expr::Union(_) => true,
         Expr::Relation(sides, rels) => {
             rels.iter().any(|r| r.is_order() || *r == Rel::Ne) || (rels[..] == [Rel::In] && (is_set_like(&sides[1]) || matches!(&sides[1], Expr::Tuple(v) if v.len() == 2 && sides[0].is_scalar())))
@@ -195,6 +198,10 @@ pub(super) fn real_set(e: &Expr, cx: &Context<'_>) -> Option<RealSet> {
             let removed = if b.is_scalar() { RealSet::of(vec![Piece::point(b)]) } else { real_set(b, cx)? };
             real_set(a, cx)?.intersect(&removed.complement(cx)?, cx)
         }
+        Expr::Add(v) => match &v[..] {
+            [line, Expr::Neg(removed)] => real_set(&Expr::Difference(Box::new(line.clone()), removed.clone()), cx),
+            _ => None,
+        },
         Expr::Builder(_, conditions) => conjunction(conditions, cx),
         Expr::List(v) => conjunction(v, cx),
         Expr::Relation(sides, rels) => relation_set(sides, rels, cx),
@@ -263,10 +270,10 @@ fn simple_relation(left: &Expr, rel: Rel, right: &Expr, cx: &Context<'_>) -> Opt
         (b, Expr::Var(v)) if !b.variables().contains(&&**v) => (v.to_string(), rel.flipped(), b.clone()),
         (Expr::Apply(..), b) if b.variables().is_empty() => ("f".to_owned(), rel, b.clone()),
         (b, Expr::Apply(..)) if b.variables().is_empty() => ("f".to_owned(), rel.flipped(), b.clone()),
-        _ => {
-            let (v, negative, bound) = linear(left, right, cx)?;
-            (v, if negative { rel.flipped() } else { rel }, bound)
-        }
+        _ => match linear(left, right, cx) {
+            Some((v, negative, bound)) => (v, if negative { rel.flipped() } else { rel }, bound),
+            None => return absolute(left, rel, right, cx).or_else(|| quadratic(left, rel, right, cx)),
+        },
     };
     let (inf, sup) = (Expr::neg_infinity(), Expr::infinity());
     let pieces = match rel {
@@ -286,11 +293,62 @@ fn linear(left: &Expr, right: &Expr, cx: &Context<'_>) -> Option<(String, bool, 
     let difference = left.clone().minus(right.clone());
     let names = difference.variables();
     let [name] = names[..] else { return None };
-    let at = |x: i64| exact(&difference.map_vars(&|_| num_rational::BigRational::from_integer(x.into())), cx.work);
-    let (f0, f1, f2, f7) = (at(0)?, at(1)?, at(2)?, at(7)?);
+    let at = |x: i64| exact(&difference.map_vars(&|_| BigRational::from_integer(x.into())), cx.work);
+    let (f0, f1, f7, below) = (at(0)?, at(1)?, at(7)?, at(-5)?);
     let slope = &f1 - &f0;
-    if slope.is_zero() || &f2 - &f1 != slope || &f7 - &f2 != &slope * num_bigint::BigInt::from(5) {
+    if slope.is_zero() || &f7 - &f0 != &slope * num_bigint::BigInt::from(7) || &f0 - &below != &slope * num_bigint::BigInt::from(5) {
         return None;
     }
     Some((name.to_owned(), slope.is_negative(), Expr::rational(-f0 / slope)))
+}
+
+/// `|linear| rel bound` for a positive bound, either way round.
+fn absolute(left: &Expr, rel: Rel, right: &Expr, cx: &Context<'_>) -> Option<RealSet> {
+    let (inner, rel, bound) = match (left, right) {
+        (Expr::Call(Func::Abs, v), b) => (&v[0], rel, b),
+        (b, Expr::Call(Func::Abs, v)) => (&v[0], rel.flipped(), b),
+        _ => return None,
+    };
+    if approximate(bound, cx.work)? <= 0.0 {
+        return None;
+    }
+    let low = simple_relation(inner, rel.flipped(), &bound.clone().neg(), cx)?;
+    let high = simple_relation(inner, rel, bound, cx)?;
+    match rel {
+        Rel::Lt | Rel::Le => low.intersect(&high, cx),
+        Rel::Gt | Rel::Ge => RealSet::union(vec![low, high], cx),
+        _ => None,
+    }
+}
+
+/// A quadratic inequality with rational coefficients: between its roots, or outside them.
+fn quadratic(left: &Expr, rel: Rel, right: &Expr, cx: &Context<'_>) -> Option<RealSet> {
+    let difference = left.clone().minus(right.clone());
+    let names = difference.variables();
+    let [name] = names[..] else { return None };
+    let at = |x: i64| exact(&difference.map_vars(&|_| BigRational::from_integer(x.into())), cx.work);
+    let (f0, f1, fm, f3) = (at(0)?, at(1)?, at(-1)?, at(3)?);
+    let two = BigRational::from_integer(2.into());
+    let a = (&f1 + &fm) / &two - &f0;
+    let b = (&f1 - &fm) / &two;
+    let nine = BigRational::from_integer(9.into());
+    if a.is_zero() || &a * nine + &b * BigRational::from_integer(3.into()) + &f0 != f3 || !rel.is_order() {
+        return None;
+    }
+    let below = matches!(rel, Rel::Lt | Rel::Le) != a.is_negative();
+    let closed = matches!(rel, Rel::Le | Rel::Ge);
+    let discriminant = &b * &b - &a * &f0 * BigRational::from_integer(4.into());
+    if discriminant.is_negative() {
+        return Some(RealSet { pieces: if below { Vec::new() } else { vec![Piece::line()] }, variable: Some(name.to_owned()) });
+    }
+    // Ordered by taking the root of the discriminant over |2a|.
+    let centre = Expr::rational(-&b / (&a * &two));
+    let offset = Expr::Root(Box::new(Expr::int(2)), Box::new(Expr::rational(discriminant / (&a * &a * &two * &two))));
+    let (low, high) = (centre.clone().minus(offset.clone()), Expr::Add(vec![centre, offset]));
+    let pieces = if below {
+        vec![Piece::new(low, high, closed, closed)]
+    } else {
+        vec![Piece::new(Expr::neg_infinity(), low, false, closed), Piece::new(high, Expr::infinity(), closed, false)]
+    };
+    RealSet { pieces, variable: Some(name.to_owned()) }.normalise(cx)
 }

@@ -74,7 +74,6 @@ const TABLE: &[Row] = &[
     Row("h hr hrs hour hours heure heures 小时", TIME, 3600, 1),
     Row("d day days jour jours 天", TIME, 86_400, 1),
     Row("week weeks 周", TIME, 604_800, 1),
-    // Months and years have no fixed length: they convert between themselves only.
     Row("A amp amps ampere amperes", CURRENT, 1, 1),
     Row("K kelvin kelvins", TEMPERATURE, 1, 1),
     Row("mol mole moles", AMOUNT, 1, 1),
@@ -98,7 +97,6 @@ const TABLE: &[Row] = &[
     Row("Ω ohm ohms Omega", RESISTANCE, 1, 1),
     Row("mph", SPEED, 1_609_344, 3_600_000),
     Row("kph kmh kmph", SPEED, 1000, 3600),
-    Row("dozen dozens", NONE, 12, 1),
     Row("radian radians rad unit units 个 只 人 岁 名 本 块 元 条 张 次 种 件 棵 支", NONE, 1, 1),
 ];
 
@@ -109,7 +107,12 @@ impl Unit {
 
     /// Something counted or a unit outside the table.
     pub(super) fn labelled(word: &str) -> Self {
-        Self { label: singular(word), ..Self::none() }
+        let label = singular(word);
+        // A year is twelve months, but neither is a number of days.
+        if label == "year" {
+            return Self { label: "month".into(), scale: BigRational::from_integer(BigInt::from(12)), ..Self::none() };
+        }
+        Self { label, ..Self::none() }
     }
 
     pub(super) fn currency(code: &str) -> Self {

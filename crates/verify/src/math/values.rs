@@ -78,7 +78,7 @@ pub(super) fn value_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> O
     }
     match (g.degrees, p.degrees) {
         (true, true) | (false, false) => {}
-        _ => return angles(&g, &p, gold, prediction, cx),
+        _ => return angles(&g, &p, cx),
     }
     match (&g.unit, &p.unit) {
         (Some(u), Some(v)) if !u.is_none() && !v.is_none() => quantities(&g.value, u, &p.value, v, cx),
@@ -186,8 +186,9 @@ fn percents(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
 }
 
 /// One side has a degree sign: the other may be radians, or degrees without the sign.
-fn angles(g: &Measured, p: &Measured, gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
-    let radians = scalar_equal(gold, prediction, cx.work);
+fn angles(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
+    let signed = |m: &Measured| if m.degrees { Expr::Degrees(Box::new(m.value.clone())) } else { m.value.clone() };
+    let radians = scalar_equal(&signed(g), &signed(p), cx.work);
     if radians.is_equal() || !cx.policy.units_optional {
         return radians;
     }
