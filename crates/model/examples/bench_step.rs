@@ -48,7 +48,6 @@ fn step(model: &CausalLm, device: &Device, batch: usize, length: usize, seed: us
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), device);
     let hidden = model.forward_hidden(tokens, &SequenceLayout::flat(&vec![length; batch])).unwrap();
     let loss = model.cross_entropy_sum(hidden, &targets, &vec![1.0 / count as f32; count]).unwrap();
-    let gradients = loss.backward();
-    assert!(gradients.len() > 0);
+    std::hint::black_box(loss.backward());
     count
 }

@@ -4,16 +4,18 @@
 //! * [`CausalLm`] — the transformer as a burn `Module`; [`SequenceLayout`] says which tokens belong together.
 //! * [`Tokenizer`] and [`ChatTemplate`] — text to tokens, conversations to text.
 //! * [`generate`] — batched decoding with a cache of keys and values.
-//! * [`hf`] — model folders in and out.
+//! * [`Checkpoint`] — a model with tokenizer and template; [`hf`] — model folders in and out; [`gguf`] — GGUF files in.
 //!
 //! The device is a run-time value. On the CPU one model runs on one thread: speed comes from one replica per thread,
 //! which `fork` makes (weights are shared until somebody writes to them).
 
 pub mod arch;
+mod checkpoint;
 mod config;
 mod error;
 mod files;
 pub mod generate;
+pub mod gguf;
 pub mod hf;
 mod init;
 mod kernels;
@@ -25,6 +27,7 @@ mod template;
 mod tokenizer;
 mod weights;
 
+pub use checkpoint::Checkpoint;
 pub use config::{Activation, LayerKind, ModelConfig};
 pub use error::{Error, Result};
 pub use layout::SequenceLayout;

@@ -97,7 +97,7 @@ impl RopeConfig {
         Err(Error::config("rope_scaling.factor", format!("must be finite and at least 1, found {factor}")))
     }
 
-    fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
+    pub(crate) fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         let plain = |i: usize| 1.0 / self.theta.powf(2.0 * i as f64 / head_dim as f64);
         let half = head_dim / 2;
         let scaled = |i: usize| match self.scaling {

@@ -70,9 +70,15 @@ impl<'a> Fields<'a> {
         Ok(ids?.unwrap_or_default())
     }
 
-    fn activation(&self, field: &str) -> Result<Activation> {
+    pub(crate) fn sizes(&self, field: &str) -> Result<Option<Vec<usize>>> {
+        let size = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        self.typed(field, "a list of whole numbers", |value| value.as_array()?.iter().map(size).collect())
+    }
+
+    pub(crate) fn activation(&self, field: &str, default: Activation) -> Result<Activation> {
         match self.text(field)? {
-            None | Some("silu" | "swish") => Ok(Activation::Silu),
+            None => Ok(default),
+            Some("silu" | "swish") => Ok(Activation::Silu),
             Some("gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
             Some(other) => Err(Error::config(field, format!("only silu and gelu_pytorch_tanh are supported, found {other}"))),
         }
@@ -101,7 +107,7 @@ impl<'a> Fields<'a> {
         config.rope = self.rope(theta, max_positions)?;
         config.layers = vec![LayerKind::default(); layers];
         config.tie_word_embeddings = self.flag("tie_word_embeddings")?.unwrap_or(false);
-        config.activation = self.activation("hidden_act")?;
+        config.activation = self.activation("hidden_act", Activation::Silu)?;
         config.initializer_range = self.number("initializer_range")?.unwrap_or(0.02);
         config.bos_token_id = self.token_id("bos_token_id")?.filter(|&id| (id as usize) < config.vocab_size);
         config.eos_token_ids = self.token_ids("eos_token_id")?;
@@ -113,25 +119,24 @@ impl<'a> Fields<'a> {
 
     /// Both the older `rope_theta` + `rope_scaling` and the newer `rope_parameters`.
     fn rope(&self, theta: f64, max_positions: usize) -> Result<RopeConfig> {
-        let newer = self.object("rope_parameters")?;
-        let theta = match &newer {
-            Some(parameters) => parameters.number("rope_theta")?,
-            None => self.number("rope_theta")?,
+        if let Some(parameters) = self.object("rope_parameters")? {
+            return parameters.rope_parameters(self.number("rope_theta")?.unwrap_or(theta), max_positions);
         }
-        .unwrap_or(theta);
-        let scaling = match newer.or(self.object("rope_scaling")?) {
-            Some(parameters) => parameters.rope_scaling(max_positions)?,
-            None => RopeScaling::None,
-        };
-        Ok(RopeConfig { theta, scaling })
+        let scaling = self.object("rope_scaling")?.map_or(Ok(RopeScaling::None), |scaling| scaling.rope_scaling(max_positions))?;
+        Ok(RopeConfig { theta: self.number("rope_theta")?.unwrap_or(theta), scaling })
+    }
+
+    /// Reads the inside of `rope_parameters`.
+    pub(crate) fn rope_parameters(&self, theta: f64, max_positions: usize) -> Result<RopeConfig> {
+        Ok(RopeConfig { theta: self.number("rope_theta")?.unwrap_or(theta), scaling: self.rope_scaling(max_positions)? })
     }
 
     pub(crate) fn object(&self, field: &str) -> Result<Option<Fields<'a>>> {
         Ok(self.typed(field, "an object", Value::as_object)?.map(Fields::new))
     }
 
-    /// Reads the inside of `rope_scaling` or `rope_parameters`.
-    pub(crate) fn rope_scaling(&self, max_positions: usize) -> Result<RopeScaling> {
+    /// Reads the inside of `rope_scaling`.
+    fn rope_scaling(&self, max_positions: usize) -> Result<RopeScaling> {
         let kind = self.text("rope_type")?.or(self.text("type")?).unwrap_or("default");
         let number = |field: &str| self.number(field)?.ok_or_else(|| Error::config(&format!("rope_scaling.{field}"), "is missing"));
         let original = self.size("original_max_position_embeddings")?;

@@ -3,7 +3,11 @@
 //! To add one: a file with `parse` and `write`, a row in [`ARCHITECTURES`], a logit-parity test.
 
 mod fields;
+mod gemma3;
 mod llama;
+mod qwen2;
+mod qwen3;
+mod smollm3;
 
 pub use fields::Fields;
 use serde_json::{Map, Value, json};
@@ -23,7 +27,7 @@ pub struct Architecture {
 }
 
 /// Every family that can be loaded.
-pub static ARCHITECTURES: &[Architecture] = &[llama::LLAMA];
+pub static ARCHITECTURES: &[Architecture] = &[llama::LLAMA, qwen2::QWEN2, qwen3::QWEN3, smollm3::SMOLLM3, gemma3::GEMMA3];
 
 /// Looks a family up.
 ///

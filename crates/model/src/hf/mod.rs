@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::safetensors::Precision;
 use self::safetensors::{Folder, write};
-use crate::{CausalLm, ChatTemplate, Error, ModelConfig, Result, Tokenizer, files, weights::Weights};
+use crate::{CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, files, weights::Weights};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -20,27 +20,6 @@ const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 /// Configurations are small; a larger one is not one.
 const LARGEST_CONFIG: u64 = 16 << 20;
-
-/// A model with all that is needed to talk to it.
-#[derive(Debug, Clone)]
-pub struct Checkpoint {
-    /// The weights.
-    pub model: CausalLm,
-    /// Text to tokens.
-    pub tokenizer: Tokenizer,
-    /// Conversations to text; base models have none.
-    pub template: Option<ChatTemplate>,
-}
-
-impl Checkpoint {
-    /// The template.
-    ///
-    /// # Errors
-    /// When the model came without one.
-    pub fn template(&self) -> Result<&ChatTemplate> {
-        self.template.as_ref().ok_or_else(|| Error::Template("the model has none; it is a base model".into()))
-    }
-}
 
 /// Loads a model folder. Weights go to the device tensor by tensor, so that beyond the model only the largest tensor is
 /// in memory.

@@ -4,7 +4,8 @@ use std::{borrow::Cow, io, ops::Range};
 
 use minijinja::{
     Environment, ErrorKind, State, Value,
-    value::{Kwargs, Rest},
+    syntax::SyntaxConfig,
+    value::{Kwargs, Rest, Serde},
 };
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json, ser::Formatter};
@@ -34,8 +35,8 @@ fn failed(error: &minijinja::Error) -> Error {
 
 pub(super) fn compile(source: &str) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.map_err(|error| failed(&error))?);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -88,7 +89,7 @@ pub(super) fn render(environment: &Environment<'_>, specials: &Specials, message
     }
     let template = environment.get_template(NAME).map_err(|error| failed(&error))?;
     let mut output = Bounded { text: Vec::new() };
-    template.render_captured_to(Value::from_serialize(context(specials, messages, options)), &mut output).map_err(|error| failed(&error))?;
+    template.render_captured_to(Value::from(Serde(context(specials, messages, options))), &mut output).map_err(|error| failed(&error))?;
     let text = String::from_utf8(output.text).map_err(|_| Error::Template("printed text that is not UTF-8".into()))?;
     unmark(&text)
 }

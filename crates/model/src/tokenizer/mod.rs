@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokenizers::EncodeInput;
+pub(crate) use train::pattern;
 pub use train::{DEFAULT_SPECIAL_TOKENS, Digits, TokenizerSpec};
 
 use crate::{Error, Result, files};

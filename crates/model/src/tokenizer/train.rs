@@ -104,7 +104,7 @@ fn special_token(content: &str) -> AddedToken {
 }
 
 /// Words, numbers, punctuation and white space apart, as Qwen2 and Llama 3 cut them.
-fn pattern(digits: usize) -> String {
+pub(crate) fn pattern(digits: usize) -> String {
     let digits = if digits == 1 { r"\p{N}".to_owned() } else { format!(r"\p{{N}}{{1,{digits}}}") };
     format!(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 }

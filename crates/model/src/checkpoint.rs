@@ -1,0 +1,36 @@
+//! A model as one talks to it.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::{CausalLm, ChatTemplate, Error, Result, Tokenizer, gguf, hf};
+
+/// A model with all that is needed to talk to it.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The weights.
+    pub model: CausalLm,
+    /// Text to tokens.
+    pub tokenizer: Tokenizer,
+    /// Conversations to text; base models have none.
+    pub template: Option<ChatTemplate>,
+}
+
+impl Checkpoint {
+    /// Loads a GGUF file or a Hugging Face folder.
+    ///
+    /// # Errors
+    /// As [`gguf::load`] and [`hf::load`].
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        if path.extension().is_some_and(|extension| extension == "gguf") { gguf::load(path, device) } else { hf::load(path, device) }
+    }
+
+    /// The template.
+    ///
+    /// # Errors
+    /// When the model came without one.
+    pub fn template(&self) -> Result<&ChatTemplate> {
+        self.template.as_ref().ok_or_else(|| Error::Template("the model has none; it is a base model".into()))
+    }
+}
