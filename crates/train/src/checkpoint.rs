@@ -19,6 +19,7 @@ use crate::report::HeldOut;
 
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
+const BEST: &str = "best.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 const PREFIX: &str = "step-";
@@ -38,14 +39,62 @@ pub struct State {
     pub trained_tokens: u64,
     /// Tokens so far, padding excluded.
     pub tokens: u64,
+    /// Loss of the last step that was not skipped.
+    pub last_loss: Option<f64>,
     /// Held-out loss before the first step.
     pub before: Option<HeldOut>,
+    /// The lowest held-out loss so far.
+    pub best: Option<Lowest>,
+    /// Measurements of the held-out loss since then.
+    pub measured_since_best: u32,
     /// Length of the training log in bytes.
     pub log_bytes: u64,
     /// Hash of the documents and of the model's shape.
     pub data: String,
     /// The settings.
     pub config: SftConfig,
+}
+
+impl State {
+    /// The state before the first step.
+    #[must_use]
+    pub fn new(config: &SftConfig, data: String) -> Self {
+        Self {
+            step: 0,
+            updates: 0,
+            skipped_in_a_row: 0,
+            skipped: 0,
+            trained_tokens: 0,
+            tokens: 0,
+            last_loss: None,
+            before: None,
+            best: None,
+            measured_since_best: 0,
+            log_bytes: 0,
+            data,
+            config: config.clone(),
+        }
+    }
+}
+
+/// Where the held-out loss was lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lowest {
+    /// Steps done then.
+    pub step: u64,
+    /// What was measured.
+    pub held_out: HeldOut,
+}
+
+/// The tensors of a checkpoint, each list in the model's order of parameters.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tensors {
+    /// Values.
+    pub weights: Vec<Vec<f32>>,
+    /// The optimizer's moments.
+    pub moments: Moments,
+    /// Values at the lowest held-out loss, where they are kept.
+    pub best: Option<Vec<Vec<f32>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,10 +116,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// The state.
     pub state: State,
-    /// Values per parameter, in the model's order.
-    pub weights: Vec<Vec<f32>>,
-    /// The optimizer's moments.
-    pub moments: Moments,
+    /// The tensors.
+    pub tensors: Tensors,
 }
 
 struct Values<'a> {
@@ -97,34 +144,37 @@ impl View for Values<'_> {
 ///
 /// # Errors
 /// [`TrainError::Io`] with the file that could not be written.
-pub fn save(folder: &Path, params: &[ParamInfo], weights: &[Vec<f32>], moments: &Moments, state: &State) -> Result<PathBuf> {
+pub fn save(folder: &Path, params: &[ParamInfo], tensors: &Tensors, state: &State) -> Result<PathBuf> {
     let path = folder.join(format!("{PREFIX}{:08}", state.step));
     let part = folder.join(format!(".part-{PREFIX}{:08}", state.step));
     remove(&part)?;
     fs::create_dir_all(&part).map_err(TrainError::io("cannot create", &part))?;
-    let view = |prefix: &str, values: &'_ [Vec<f32>]| -> Vec<(String, usize)> {
-        (0..values.len()).map(|index| (format!("{prefix}{}", params[index].name), index)).collect()
-    };
-    let write = |file: &str, groups: &[(&str, &[Vec<f32>])]| {
-        let tensors = groups.iter().flat_map(|(prefix, values)| {
-            view(prefix, values)
-                .into_iter()
-                .map(|(name, index)| (name, Values { shape: &params[index].shape, values: &values[index] }))
-        });
-        let path = part.join(file);
-        safetensors::serialize_to_file(tensors, None, &path)
-            .map_err(|error| TrainError::Io { action: "cannot write", path, source: std::io::Error::other(error) })
-    };
-    write(WEIGHTS, &[("", weights)])?;
-    write(MOMENTS, &[("first.", &moments.first), ("second.", &moments.second)])?;
+    let moments = &tensors.moments;
+    write_tensors(&part.join(WEIGHTS), params, &[("", &tensors.weights)])?;
+    write_tensors(&part.join(MOMENTS), params, &[("first.", &moments.first), ("second.", &moments.second)])?;
+    let mut names = vec![WEIGHTS, MOMENTS, STATE];
+    if let Some(best) = &tensors.best {
+        write_tensors(&part.join(BEST), params, &[("", best)])?;
+        names.push(BEST);
+    }
     write_json(&part.join(STATE), state)?;
-    let files = [WEIGHTS, MOMENTS, STATE].iter().map(|name| entry(&part, name)).collect::<Result<Vec<_>>>()?;
+    let files = names.iter().map(|name| entry(&part, name)).collect::<Result<Vec<_>>>()?;
     write_json(&part.join(MANIFEST), &Manifest { files })?;
     sync(&part)?;
     remove(&path)?;
     fs::rename(&part, &path).map_err(TrainError::io("cannot write", &path))?;
     sync(folder)?;
     Ok(path)
+}
+
+/// Writes lists of parameter values, each under its prefix.
+fn write_tensors(path: &Path, params: &[ParamInfo], groups: &[(&str, &Vec<Vec<f32>>)]) -> Result<()> {
+    let tensors = groups.iter().flat_map(|(prefix, values)| {
+        let named = params.iter().zip(values.iter());
+        named.map(move |(param, values)| (format!("{prefix}{}", param.name), Values { shape: &param.shape, values }))
+    });
+    safetensors::serialize_to_file(tensors, None, path)
+        .map_err(|error| TrainError::Io { action: "cannot write", path: path.into(), source: std::io::Error::other(error) })
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
@@ -205,8 +255,10 @@ pub fn load(path: &Path, params: &[ParamInfo]) -> Result<Loaded> {
     let weights = read_tensors(&path.join(WEIGHTS), "", params)?;
     let first = read_tensors(&path.join(MOMENTS), "first.", params)?;
     let second = read_tensors(&path.join(MOMENTS), "second.", params)?;
+    let kept = manifest.files.iter().any(|file| file.name == BEST);
+    let best = if kept { Some(read_tensors(&path.join(BEST), "", params)?) } else { None };
     let moments = Moments { first, second, time: state.updates };
-    Ok(Loaded { path: path.into(), state, weights, moments })
+    Ok(Loaded { path: path.into(), state, tensors: Tensors { weights, moments, best } })
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
@@ -234,7 +286,7 @@ fn read_tensors(path: &Path, prefix: &str, params: &[ParamInfo]) -> Result<Vec<V
 mod tests {
     use super::*;
 
-    fn example(step: u64) -> (Vec<ParamInfo>, Vec<Vec<f32>>, Moments, State) {
+    fn example(step: u64) -> (Vec<ParamInfo>, Tensors, State) {
         let params = vec![
             ParamInfo { name: "embed".into(), shape: vec![2, 3], decay: false },
             ParamInfo { name: "norm".into(), shape: vec![3], decay: false },
@@ -243,44 +295,38 @@ mod tests {
         let mut moments = Moments::zeros(&[6, 3]);
         moments.time = step;
         moments.second[1][2] = 7.5;
-        let state = State {
-            step,
-            updates: step,
-            skipped_in_a_row: 0,
-            skipped: 0,
-            trained_tokens: 10,
-            tokens: 20,
-            before: Some(HeldOut { loss: 1.0 / 3.0, token_accuracy: 0.1 }),
-            log_bytes: 5,
-            data: "d".into(),
-            config: SftConfig::default(),
-        };
-        (params, weights, moments, state)
+        let best = (step > 50).then(|| weights.clone());
+        let held_out = HeldOut { loss: 1.0 / 3.0, token_accuracy: 0.1 };
+        let fresh = State::new(&SftConfig::default(), "d".into());
+        let state = State { step, updates: step, best: Some(Lowest { step: 2, held_out }), log_bytes: 5, ..fresh };
+        (params, Tensors { weights, moments, best }, state)
     }
 
     #[test]
     fn what_is_saved_is_loaded_and_old_ones_go() {
         let folder = tempfile::tempdir().unwrap();
         for step in [1, 20, 100] {
-            let (params, weights, moments, state) = example(step);
-            save(folder.path(), &params, &weights, &moments, &state).unwrap();
+            let (params, tensors, state) = example(step);
+            save(folder.path(), &params, &tensors, &state).unwrap();
             prune(folder.path(), 2).unwrap();
         }
         let found = list(folder.path()).unwrap();
         assert_eq!(found.len(), 2);
-        let (params, weights, moments, state) = example(100);
-        let loaded = load(&found[1], &params).unwrap();
-        assert_eq!((loaded.weights, loaded.moments, loaded.state), (weights, moments, state));
+        for (path, step) in found.iter().zip([20, 100]) {
+            let (params, tensors, state) = example(step);
+            let loaded = load(path, &params).unwrap();
+            assert_eq!((loaded.tensors, loaded.state), (tensors, state));
+        }
     }
 
     #[test]
     fn damage_and_half_written_checkpoints_are_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut params, weights, moments, state) = example(3);
-        let path = save(folder.path(), &params, &weights, &moments, &state).unwrap();
+        let (mut params, tensors, state) = example(3);
+        let path = save(folder.path(), &params, &tensors, &state).unwrap();
         fs::create_dir(folder.path().join("step-00000009")).unwrap();
         fs::create_dir(folder.path().join(".part-step-00000010")).unwrap();
-        assert_eq!(list(folder.path()).unwrap(), [path.clone()]);
+        assert_eq!(list(folder.path()).unwrap(), std::slice::from_ref(&path));
         params[1].shape = vec![4];
         assert!(load(&path, &params).unwrap_err().to_string().contains("norm is F32 [3], expected F32 [4]"));
         let file = path.join(WEIGHTS);

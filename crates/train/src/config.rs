@@ -53,6 +53,10 @@ pub struct SftConfig {
     pub seed: u64,
     /// Steps between measurements of the held-out loss; it is measured before and after in any case.
     pub eval_every: Option<u64>,
+    /// End with the weights of the lowest held-out loss instead of the last ones.
+    pub keep_best: bool,
+    /// Stop after this many measurements in a row (see `eval_every`) without a new lowest held-out loss.
+    pub patience: Option<u32>,
     /// Steps between checkpoints.
     pub save_every: Option<u64>,
     /// Checkpoints kept; older ones are removed after a newer one is complete.
@@ -61,7 +65,7 @@ pub struct SftConfig {
     pub max_skipped: u32,
     /// Stop after this many minutes with the student as it is then. The schedule does not know of it.
     pub time_limit_minutes: Option<f64>,
-    /// `cpu`, or `cuda:N` in a build with the feature `cuda`.
+    /// `cpu`; `cuda:N` is refused by a program that does not contain CUDA.
     pub device: String,
     /// Threads on the CPU; 0 takes all cores. The result does not depend on it.
     pub threads: usize,
@@ -85,6 +89,8 @@ impl Default for SftConfig {
             grad_clip: 1.0,
             seed: 42,
             eval_every: None,
+            keep_best: false,
+            patience: None,
             save_every: None,
             keep_last: 2,
             max_skipped: 5,
@@ -96,7 +102,7 @@ impl Default for SftConfig {
 }
 
 /// Settings that may differ between a checkpoint and its continuation, since they cannot change the weights.
-const FREE_ON_RESUME: [&str; 6] = ["eval_every", "save_every", "keep_last", "time_limit_minutes", "threads", "max_skipped"];
+const FREE_ON_RESUME: [&str; 5] = ["save_every", "keep_last", "time_limit_minutes", "threads", "max_skipped"];
 
 impl SftConfig {
     /// Checks every limit.
@@ -123,6 +129,13 @@ impl SftConfig {
         };
         self.epochs.map_or(Ok(()), |value| positive("epochs", value))?;
         self.time_limit_minutes.map_or(Ok(()), |value| positive("time_limit_minutes", value))?;
+        if (self.keep_best || self.patience.is_some()) && self.eval_every.is_none() {
+            let field = if self.keep_best { "keep_best" } else { "patience" };
+            return Err(TrainError::config(field, "set", "eval_every is not, so the held-out loss would not be followed"));
+        }
+        if self.patience == Some(0) {
+            return Err(TrainError::config("patience", 0, "it must be at least 1"));
+        }
         if self.max_steps == Some(0) {
             return Err(TrainError::config("max_steps", 0, "it must be at least 1"));
         }
@@ -204,6 +217,7 @@ mod tests {
             SftConfig { batch_size: 0, ..base() },
             SftConfig { max_length: 1, ..base() },
             SftConfig { save_every: Some(0), ..base() },
+            SftConfig { keep_best: true, ..base() },
             SftConfig { weight_decay: -0.1, ..base() },
         ];
         let names: Vec<String> = bad.iter().map(|config| config.validate().unwrap_err().to_string()).collect();
@@ -214,6 +228,7 @@ mod tests {
         batch_size is 0, but it must be at least 1
         max_length is 1, but it must be at least 2
         save_every is 0, but it must be at least 1 (leave it out to turn it off)
+        keep_best is set, but eval_every is not, so the held-out loss would not be followed
         weight_decay is -0.1, but it must be at least 0 and below inf
         ");
         base().validate().unwrap();

@@ -115,8 +115,8 @@ impl TrainError {
     }
 
     /// A setting that violates its limit.
-    pub(crate) fn config(field: &'static str, value: impl ToString, limit: impl Into<String>) -> Self {
-        Self::Config { field, value: value.to_string(), limit: limit.into() }
+    pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, limit: impl Into<String>) -> Self {
+        Self::Config { field, value: format!("{value}"), limit: limit.into() }
     }
 }
 

@@ -78,6 +78,11 @@ pub enum TrainEvent {
         /// Its folder.
         path: PathBuf,
     },
+    /// The held-out loss has not fallen for `patience` measurements, which ends the run early.
+    OutOfPatience {
+        /// Steps done.
+        step: u64,
+    },
     /// The time limit ended the run early.
     TimeLimit {
         /// Steps done.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Lowest;
 use crate::rows::LengthCounts;
 
 /// Mean loss and token accuracy on held-out samples.
@@ -18,7 +19,7 @@ pub struct HeldOut {
 pub struct TrainReport {
     /// Optimizer steps, skipped ones included.
     pub steps: u64,
-    /// Steps that were planned; more than `steps` if the time limit ended the run.
+    /// Steps that were planned; more than `steps` if the time limit or `patience` ended the run.
     pub planned_steps: u64,
     /// Step of the checkpoint that the run went on from.
     pub resumed_from: Option<u64>,
@@ -40,8 +41,10 @@ pub struct TrainReport {
     pub last_loss: Option<f64>,
     /// Held-out loss before the first step.
     pub held_out_before: Option<HeldOut>,
-    /// Held-out loss after the last step.
+    /// Held-out loss of the finished student.
     pub held_out_after: Option<HeldOut>,
+    /// Steps after which the held-out loss was lowest, and the loss then.
+    pub best: Option<Lowest>,
     /// Wall seconds of this process's steps, evaluation excluded.
     pub step_seconds: f64,
     /// Tokens per second of this process's steps, padding excluded.

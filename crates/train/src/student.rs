@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use potstill_data::Sample;
-use potstill_model::{CausalLm, ChatTemplate, Digits, ModelConfig, Tokenizer, TokenizerSpec, hf};
+use potstill_model::{CausalLm, ChatTemplate, Checkpoint, Digits, ModelConfig, Tokenizer, TokenizerSpec, hf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -125,12 +125,12 @@ impl Student {
         Ok(Self { model, tokenizer, template })
     }
 
-    /// Loads a student from a Hugging Face folder.
+    /// Loads a student from a Hugging Face folder or a GGUF file.
     ///
     /// # Errors
     /// If a file is missing, damaged or asks for what is not supported.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let loaded = hf::load(folder, device)?;
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let loaded = Checkpoint::load(path, device)?;
         let template = loaded.template()?.clone();
         Ok(Self { model: loaded.model, tokenizer: loaded.tokenizer, template })
     }

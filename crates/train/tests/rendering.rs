@@ -1,4 +1,5 @@
 //! Which tokens are trained, and which samples are refused.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Whole runs on tiny students: what must not change the result does not change it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod common;
 
@@ -11,7 +12,7 @@ use potstill_train::batch::{Arrangement, MicroBatch, micro_batches};
 use potstill_train::engine::Engine;
 use potstill_train::render::Renderer;
 use potstill_train::rows::{Document, Row, one_per_row};
-use potstill_train::{Places, SftConfig, Student, TrainError, TrainEvent, TrainReport, params, train};
+use potstill_train::{Places, Schedule, ScheduleKind, SftConfig, Student, TrainError, TrainEvent, TrainReport, params, train};
 
 fn engine(threads: usize) -> Engine {
     Engine { device: burn::tensor::Device::flex(), threads }
@@ -159,6 +160,31 @@ fn overfits_eight_samples() {
     let (before, after) = (ran.report.held_out_before.unwrap(), ran.report.held_out_after.unwrap());
     assert!(before.loss > 4.0 && before.token_accuracy < 0.1, "{before:?}");
     assert!(after.loss < 0.05 && after.token_accuracy > 0.98, "{after:?}");
+}
+
+#[test]
+fn the_best_weights_are_kept_and_patience_ends_the_run() {
+    // Far too high a rate makes the held-out loss rise after a while.
+    let samples = samples(8);
+    let held_out = [sample(1000, 2), sample(1001, 3)];
+    let schedule = Schedule { kind: ScheduleKind::Constant, ..Schedule::default() };
+    let base = SftConfig { max_steps: Some(60), learning_rate: 1e-2, eval_every: Some(2), schedule, ..config() };
+    let config = SftConfig { keep_best: true, patience: Some(3), ..base };
+    let ran = run(&config, &samples, &held_out, None, None).unwrap();
+    let losses: Vec<(u64, f64)> = ran.recorder.events.iter().filter_map(|event| match event {
+        TrainEvent::Eval { step, loss, .. } if *step > 0 => Some((*step, *loss)),
+        _ => None,
+    }).collect();
+    let lowest = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let best = ran.report.best.unwrap();
+    assert_eq!((best.step, best.held_out.loss), lowest);
+    assert_eq!(ran.report.held_out_after, Some(best.held_out));
+    assert!(ran.report.steps < 60 && ran.report.steps == best.step + 6, "{:?}", ran.report);
+    // A continuation of an interrupted run keeps the same weights.
+    let work = tempfile::tempdir().unwrap();
+    run(&config, &samples, &held_out, Some(work.path()), Some(best.step + 1)).err().unwrap();
+    let resumed = run(&config, &samples, &held_out, Some(work.path()), None).unwrap();
+    assert_eq!((resumed.weights, resumed.report.best), (ran.weights, ran.report.best));
 }
 
 #[test]

@@ -1,0 +1,320 @@
+//! A run in progress: steps, measurements, checkpoints.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use potstill_model::CausalLm;
+
+use crate::adamw::{AdamW, Moments, clip_factor, global_norm};
+use crate::batch::{DataOrder, MicroBatch};
+use crate::checkpoint::{self, Lowest, State, Tensors};
+use crate::config::SftConfig;
+use crate::corpus::Corpus;
+use crate::engine::{Engine, LossSum, StepGradient};
+use crate::error::{Result, TrainError};
+use crate::observe::{Log, Observer, TrainEvent};
+use crate::params::{self, ParamInfo};
+use crate::report::{HeldOut, TrainReport};
+use crate::trainer::{LOG_FILE, Places};
+
+/// A run in progress. The model is handed from step to step, so that its weights are updated without a copy.
+pub(crate) struct Run<'a> {
+    config: &'a SftConfig,
+    engine: Engine,
+    params: Vec<ParamInfo>,
+    moments: Moments,
+    /// Weights at the lowest held-out loss, if they are to be kept.
+    best: Option<Vec<Vec<f32>>>,
+    corpus: Corpus,
+    held_out: Vec<MicroBatch>,
+    order: DataOrder,
+    total: u64,
+    state: State,
+    resumed_from: Option<u64>,
+    checkpoints: Option<PathBuf>,
+    log: Log,
+    began: Instant,
+    /// Of this process's steps.
+    spent: Spent,
+    /// The step of the last measurement, and what it gave.
+    measured: Option<(u64, HeldOut)>,
+}
+
+#[derive(Default)]
+struct Spent {
+    time: Duration,
+    tokens: u64,
+    trained: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Prepares a run, from its newest checkpoint if there is one.
+    pub(crate) fn start(
+        config: &'a SftConfig,
+        engine: Engine,
+        mut model: CausalLm,
+        corpus: Corpus,
+        held_out: Vec<MicroBatch>,
+        places: Places<'_>,
+    ) -> Result<(Self, CausalLm)> {
+        let params = params::describe(&model);
+        let sizes: Vec<usize> = params.iter().map(ParamInfo::size).collect();
+        let mut state = State::new(config, corpus.fingerprint(&params));
+        let (mut moments, mut best, mut resumed_from) = (Moments::zeros(&sizes), None, None);
+        let checkpoints = places.work.map(|work| work.join("checkpoints"));
+        if let Some(folder) = &checkpoints {
+            std::fs::create_dir_all(folder).map_err(TrainError::io("cannot create", folder))?;
+            if let Some(newest) = checkpoint::list(folder)?.pop() {
+                let loaded = checkpoint::load(&newest, &params)?;
+                check_same(&state, &loaded.state, &newest)?;
+                state = State { config: config.clone(), ..loaded.state };
+                resumed_from = Some(state.step);
+                model = with_weights(model, &loaded.tensors.weights);
+                (moments, best) = (loaded.tensors.moments, loaded.tensors.best);
+            }
+        }
+        let run = Self {
+            config,
+            engine,
+            params,
+            moments,
+            best,
+            held_out,
+            order: DataOrder::new(corpus.rows.len(), config.batch_size, config.seed),
+            total: config.total_steps(corpus.rows.len()),
+            resumed_from,
+            checkpoints,
+            log: Log::open(&places.work.unwrap_or(places.output).join(LOG_FILE), state.log_bytes)?,
+            began: Instant::now(),
+            spent: Spent::default(),
+            measured: None,
+            state,
+            corpus,
+        };
+        Ok((run, model))
+    }
+
+    /// Sends an event to the log and the observer.
+    fn tell(&mut self, observer: &mut dyn Observer, event: &TrainEvent) -> Result<()> {
+        observer.event(event);
+        self.log.write(event)
+    }
+
+    /// All steps; gives back the finished model and what was done.
+    pub(crate) fn work(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
+        if self.resumed_from.is_none() {
+            self.tell(observer, &self.started())?;
+            self.state.before = self.evaluate(&model, observer)?;
+        }
+        while self.state.step < self.total && !self.out_of_patience() {
+            model = self.step(model, observer)?;
+            let step = self.state.step;
+            let last = step == self.total;
+            if !last && self.config.eval_every.is_some_and(|every| step.is_multiple_of(every)) {
+                self.measure(&model, observer)?;
+            }
+            let cancelled = observer.cancelled() && !last;
+            if cancelled || self.config.save_every.is_some_and(|every| step.is_multiple_of(every)) {
+                self.save(&model, observer)?;
+            }
+            if cancelled {
+                return Err(TrainError::Cancelled { step, saved: self.checkpoints.is_some() });
+            }
+            if !last && self.out_of_time() {
+                self.tell(observer, &TrainEvent::TimeLimit { step })?;
+                break;
+            }
+        }
+        if self.state.step < self.total && self.out_of_patience() {
+            self.tell(observer, &TrainEvent::OutOfPatience { step: self.state.step })?;
+        }
+        self.finish(model, observer)
+    }
+
+    fn started(&self) -> TrainEvent {
+        TrainEvent::Started {
+            step: 0,
+            total_steps: self.total,
+            parameters: self.parameters(),
+            rows: self.corpus.rows.len(),
+            tokens: self.corpus.documents.iter().map(|document| document.tokens.len() as u64).sum(),
+            trained_tokens: self.corpus.documents.iter().map(|document| document.trained() as u64).sum(),
+        }
+    }
+
+    fn parameters(&self) -> u64 {
+        self.params.iter().map(|param| param.size() as u64).sum()
+    }
+
+    fn out_of_patience(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.state.measured_since_best >= patience)
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.config.time_limit_minutes.is_some_and(|minutes| self.began.elapsed().as_secs_f64() > minutes * 60.0)
+    }
+
+    /// One optimizer step.
+    fn step(&mut self, model: CausalLm, observer: &mut dyn Observer) -> Result<CausalLm> {
+        let began = Instant::now();
+        let step = self.state.step;
+        let rows = self.order.step(step).to_vec();
+        let batches = self.corpus.batches(&rows, self.config.micro_batch_tokens)?;
+        let tokens: u64 = batches.iter().map(|batch| batch.real_tokens as u64).sum();
+        let StepGradient { sum, gradients } = self.engine.gradient(&model, &batches)?;
+        let norm = global_norm(&gradients);
+        self.state.step += 1;
+        self.state.tokens += tokens;
+        self.state.trained_tokens += sum.tokens;
+        if !(sum.loss.is_finite() && norm.is_finite()) {
+            self.skip(observer, &rows, sum.mean(), norm)?;
+            return Ok(model);
+        }
+        self.state.skipped_in_a_row = 0;
+        self.state.last_loss = Some(sum.mean());
+        let learning_rate = self.config.learning_rate * self.config.schedule.factor(step, self.total);
+        let model = self.update(model, &gradients, learning_rate, clip_factor(norm, self.config.grad_clip));
+        let time = began.elapsed();
+        self.spent.time += time;
+        self.spent.tokens += tokens;
+        self.spent.trained += sum.tokens;
+        let event = self.step_event(sum, learning_rate, norm, tokens, time);
+        self.tell(observer, &event)?;
+        Ok(model)
+    }
+
+    fn step_event(&self, sum: LossSum, learning_rate: f64, grad_norm: f64, tokens: u64, time: Duration) -> TrainEvent {
+        let seconds = time.as_secs_f64().max(1e-9);
+        TrainEvent::Step {
+            step: self.state.step,
+            epoch: self.state.step as f64 / self.order.steps_per_epoch() as f64,
+            loss: sum.mean(),
+            learning_rate,
+            grad_norm,
+            trained_tokens: sum.tokens,
+            tokens,
+            trained_tokens_per_second: sum.tokens as f64 / seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            seconds: self.began.elapsed().as_secs_f64(),
+        }
+    }
+
+    fn update(&mut self, model: CausalLm, gradients: &[Vec<f32>], learning_rate: f64, scale: f64) -> CausalLm {
+        let optimizer = AdamW::new(self.config, learning_rate, self.moments.time);
+        let (moments, infos) = (&mut self.moments, &self.params);
+        let model = params::update(model, &mut |index, values| {
+            let (first, second) = (&mut moments.first[index], &mut moments.second[index]);
+            optimizer.update(values, &gradients[index], first, second, scale as f32, infos[index].decay);
+        });
+        self.moments.time += 1;
+        self.state.updates = self.moments.time;
+        model
+    }
+
+    fn skip(&mut self, observer: &mut dyn Observer, rows: &[usize], loss: f64, norm: f64) -> Result<()> {
+        self.state.skipped += 1;
+        self.state.skipped_in_a_row += 1;
+        let samples = self.corpus.sample_ids(rows);
+        let (step, skipped) = (self.state.step, self.state.skipped_in_a_row);
+        let listed = samples.join(", ");
+        self.tell(observer, &TrainEvent::Skipped { step, loss: loss.to_string(), grad_norm: norm.to_string(), samples })?;
+        if skipped > self.config.max_skipped {
+            return Err(TrainError::Diverged { step, skipped, samples: listed });
+        }
+        Ok(())
+    }
+
+    /// Measures the held-out loss, if there is anything held out.
+    fn evaluate(&mut self, model: &CausalLm, observer: &mut dyn Observer) -> Result<Option<HeldOut>> {
+        if self.held_out.is_empty() {
+            return Ok(None);
+        }
+        let sum = self.engine.evaluate(&model.valid(), &self.held_out)?;
+        let measured = HeldOut { loss: sum.mean(), token_accuracy: sum.accuracy() };
+        let event = TrainEvent::Eval { step: self.state.step, loss: measured.loss, token_accuracy: measured.token_accuracy };
+        self.tell(observer, &event)?;
+        Ok(Some(measured))
+    }
+
+    /// Measures the held-out loss, once per step, and remembers where it was lowest.
+    fn measure(&mut self, model: &CausalLm, observer: &mut dyn Observer) -> Result<Option<HeldOut>> {
+        if let Some((step, held_out)) = self.measured
+            && step == self.state.step
+        {
+            return Ok(Some(held_out));
+        }
+        let measured = self.evaluate(model, observer)?;
+        if let Some(held_out) = measured {
+            self.measured = Some((self.state.step, held_out));
+            if self.state.best.is_none_or(|best| held_out.loss < best.held_out.loss) {
+                self.state.best = Some(Lowest { step: self.state.step, held_out });
+                self.state.measured_since_best = 0;
+                self.best = self.config.keep_best.then(|| params::copy_values(model));
+            } else {
+                self.state.measured_since_best += 1;
+            }
+        }
+        Ok(measured)
+    }
+
+    fn save(&mut self, model: &CausalLm, observer: &mut dyn Observer) -> Result<()> {
+        let Some(folder) = self.checkpoints.clone() else { return Ok(()) };
+        self.state.log_bytes = self.log.length()?;
+        // The moments and the best weights are lent for the time of writing.
+        let (moments, best) = (std::mem::take(&mut self.moments), self.best.take());
+        let tensors = Tensors { weights: params::copy_values(model), moments, best };
+        let saved = checkpoint::save(&folder, &self.params, &tensors, &self.state);
+        (self.moments, self.best) = (tensors.moments, tensors.best);
+        checkpoint::prune(&folder, self.config.keep_last)?;
+        observer.event(&TrainEvent::Saved { step: self.state.step, path: saved? });
+        Ok(())
+    }
+
+    fn finish(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
+        let mut after = self.measure(&model, observer)?;
+        if let (Some(weights), Some(best)) = (&self.best, self.state.best)
+            && best.step != self.state.step
+        {
+            model = with_weights(model, weights);
+            after = Some(best.held_out);
+        }
+        let seconds = self.spent.time.as_secs_f64();
+        let rate = |tokens: u64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let report = TrainReport {
+            steps: self.state.step,
+            planned_steps: self.total,
+            resumed_from: self.resumed_from,
+            skipped_steps: self.state.skipped,
+            parameters: self.parameters(),
+            rows: self.corpus.rows.len(),
+            packing_fill: self.corpus.fill,
+            tokens: self.state.tokens,
+            trained_tokens: self.state.trained_tokens,
+            last_loss: self.state.last_loss,
+            held_out_before: self.state.before,
+            held_out_after: after,
+            best: self.state.best,
+            step_seconds: seconds,
+            tokens_per_second: rate(self.spent.tokens),
+            trained_tokens_per_second: rate(self.spent.trained),
+            threads: self.engine.threads,
+            lengths: self.corpus.counts,
+        };
+        Ok((model, report))
+    }
+}
+
+/// The model with other values, given in its order of parameters.
+fn with_weights(model: CausalLm, weights: &[Vec<f32>]) -> CausalLm {
+    params::update(model, &mut |index, values| values.copy_from_slice(&weights[index]))
+}
+
+/// Refuses a checkpoint of other settings or data, naming each difference.
+fn check_same(now: &State, before: &State, path: &Path) -> Result<()> {
+    let mut changes = now.config.changes_since(&before.config);
+    if now.data != before.data {
+        changes.push("the samples, the tokenizer or the student's shape are others".into());
+    }
+    if changes.is_empty() { Ok(()) } else { Err(TrainError::Changed { path: path.into(), changes }) }
+}
