@@ -11,10 +11,14 @@
 
 use std::collections::HashSet;
 
-use potstill_curate::dedup::dedup;
+use potstill_curate::decontaminate::Index;
+use potstill_curate::dedup::{On, dedup};
 use potstill_curate::shingles::shingles;
-use potstill_curate::{DedupConfig, dedup::On};
-use potstill_data::{Attempt, Problem};
+use potstill_curate::{
+    Checks, ChecksConfig, DecontaminateConfig, Decontaminator, DedupConfig, PerProblem, PerProblemConfig, SelectConfig, Selector,
+    SplitConfig, Splitter,
+};
+use potstill_data::{Attempt, Problem, Verdict};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -22,32 +26,28 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().unwrap_or_else(|| "all".into());
     let rows = args.next().and_then(|n| n.parse().ok());
-    if what == "dedup" || what == "all" {
-        bench_dedup(rows.unwrap_or(200_000));
+    let benches: [(&str, usize, fn(usize)); 4] = [
+        ("dedup", 200_000, bench_dedup),
+        ("decontaminate", 50_000, bench_decontaminate),
+        ("checks", 50_000, bench_checks),
+        ("sets", 1_000_000, bench_sets),
+    ];
+    for (_, count, bench) in benches.iter().filter(|(name, ..)| what == *name || what == "all") {
+        bench(rows.unwrap_or(*count));
     }
 }
 
 /// Processor seconds of this process so far.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
-    stat.split_whitespace()
-        .next()
-        .unwrap()
-        .parse::<f64>()
-        .unwrap()
-        / 1e9
+    stat.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 /// The most memory that this process has held, in MB.
 fn peak_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 /// A vocabulary of 30,000 made-up words; low numbers are drawn more often.
@@ -59,15 +59,8 @@ struct Prose {
 impl Prose {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let word = |rng: &mut StdRng| {
-            (0..rng.random_range(2..9))
-                .map(|_| char::from(rng.random_range(b'a'..=b'z')))
-                .collect()
-        };
-        Self {
-            words: (0..30_000).map(|_| word(&mut rng)).collect(),
-            rng,
-        }
+        let word = |rng: &mut StdRng| (0..rng.random_range(2..9)).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect();
+        Self { words: (0..30_000).map(|_| word(&mut rng)).collect(), rng }
     }
 
     fn word(&mut self) -> String {
@@ -85,30 +78,14 @@ impl Prose {
     }
 
     fn copy(&mut self, text: &str, rate: f64) -> String {
-        let words = text.split(' ').map(|w| {
-            if self.rng.random_bool(rate) {
-                self.word()
-            } else {
-                w.to_owned()
-            }
-        });
+        let words = text.split(' ').map(|w| if self.rng.random_bool(rate) { self.word() } else { w.to_owned() });
         words.collect::<Vec<_>>().join(" ")
     }
 }
 
 fn attempt(id: usize, prompt: &str, response: String) -> Attempt {
-    let problem = Problem {
-        problem_id: format!("p{id}"),
-        source: "bench".into(),
-        prompt: prompt.into(),
-        ..Problem::default()
-    };
-    Attempt {
-        problem,
-        response,
-        finish_reason: "stop".into(),
-        ..Attempt::default()
-    }
+    let problem = Problem { problem_id: format!("p{id}"), source: "bench".into(), prompt: prompt.into(), ..Problem::default() };
+    Attempt { problem, response, finish_reason: "stop".into(), ..Attempt::default() }
 }
 
 fn jaccard(a: &str, b: &str, n: usize) -> f64 {
@@ -139,10 +116,7 @@ fn bench_dedup(count: usize) {
         };
         rows.push(attempt(n, "", text));
     }
-    let config = DedupConfig {
-        on: On::Response,
-        ..DedupConfig::default()
-    };
+    let config = DedupConfig { on: On::Response, ..DedupConfig::default() };
     let (before, base) = (cpu_seconds(), peak_mb());
     let found = dedup(&rows, &config).unwrap();
     let spent = cpu_seconds() - before;
@@ -150,15 +124,9 @@ fn bench_dedup(count: usize) {
     for (n, original) in copy_of.iter().enumerate() {
         let dropped = !found.decisions.keeps(n);
         if let Some(original) = original {
-            let j = jaccard(
-                &rows[n].response,
-                &rows[*original].response,
-                config.ngram as usize,
-            );
+            let j = jaccard(&rows[n].response, &rows[*original].response, config.ngram as usize);
             near += usize::from(j >= config.threshold);
-            hit += usize::from(
-                j >= config.threshold && (dropped || !found.decisions.keeps(*original)),
-            );
+            hit += usize::from(j >= config.threshold && (dropped || !found.decisions.keeps(*original)));
             right += usize::from(j >= config.threshold && dropped);
         }
     }
@@ -173,4 +141,114 @@ fn bench_dedup(count: usize) {
         found.verified,
         peak_mb(),
     );
+}
+
+/// 1,819 questions of 60 words with numbers, and traces of 1.8 KB: a tenth of them hold a question in their middle, a
+/// tenth hold one in which every number is another.
+fn bench_decontaminate(count: usize) {
+    let mut prose = Prose::new(2);
+    let question = |prose: &mut Prose| {
+        let mut words: Vec<String> = (0..60).map(|_| prose.word()).collect();
+        for at in (3..60).step_by(7) {
+            words[at] = prose.rng.random_range(2..5000).to_string();
+        }
+        words.join(" ")
+    };
+    let questions: Vec<String> = (0..1819).map(|_| question(&mut prose)).collect();
+    let mut index = Index::new(&DecontaminateConfig::default()).unwrap();
+    for (n, text) in questions.iter().enumerate() {
+        index.add("bench", &n.to_string(), text);
+    }
+    let mut rows = Vec::with_capacity(count);
+    for n in 0..count {
+        let mut text = prose.text(900);
+        let planted = &questions[n % questions.len()];
+        if n % 10 == 0 {
+            text.push_str(planted);
+        } else if n % 10 == 1 {
+            let other = |w: &str| w.parse::<u32>().map_or(w.to_owned(), |k| (k + 1).to_string());
+            text.push_str(&planted.split(' ').map(other).collect::<Vec<_>>().join(" "));
+        }
+        text.push(' ');
+        text.push_str(&prose.text(1800 - text.len().min(1700)));
+        rows.push(attempt(n, &prose.text(200), text));
+    }
+    let (before, base) = (cpu_seconds(), peak_mb());
+    let mut pass = Decontaminator::new(&index);
+    rows.iter().for_each(|row| pass.observe(row));
+    let found = pass.finish();
+    let spent = cpu_seconds() - before;
+    let hit = (0..count).step_by(10).filter(|n| !found.decisions.keeps(*n)).count();
+    let dropped = count - found.decisions.kept();
+    println!(
+        "decontaminate: {count} traces, {:.1} MB, {} questions: {:.0} traces per CPU second, recall {:.4}, {} false, peak {} MB ({base} MB before)",
+        megabytes(&rows),
+        index.len(),
+        count as f64 / spent,
+        hit as f64 / count.div_ceil(10) as f64,
+        dropped - hit,
+        peak_mb(),
+    );
+}
+
+fn megabytes(rows: &[Attempt]) -> f64 {
+    rows.iter().map(|r| r.response.len() + r.problem.prompt.len()).sum::<usize>() as f64 / 1e6
+}
+
+/// All checks over replies of 1.8 KB.
+fn bench_checks(count: usize) {
+    let mut prose = Prose::new(3);
+    let rows: Vec<Attempt> = (0..count).map(|n| attempt(n, &prose.text(200), prose.text(1800))).collect();
+    let every = ChecksConfig {
+        empty: true,
+        truncated: true,
+        loops: true,
+        one_language: true,
+        leaked_answer: true,
+        refusals: true,
+        ..ChecksConfig::default()
+    };
+    let languages_off = ChecksConfig { one_language: false, ..every.clone() };
+    for (name, config) in [("all checks", every), ("all but one_language", languages_off)] {
+        let checks = Checks::new(&config, None).unwrap();
+        let before = cpu_seconds();
+        let kept = rows.iter().filter(|row| checks.decide(*row).is_keep()).count();
+        let spent = cpu_seconds() - before;
+        println!("{name}: {count} replies, {:.1} MB: {:.0} replies per CPU second, {kept} kept", megabytes(&rows), count as f64 / spent);
+    }
+}
+
+/// The passes over keys: best per problem, selection, split, over short rows (what they cost does not depend on length).
+fn bench_sets(count: usize) {
+    let rows: Vec<Attempt> = (0..count)
+        .map(|n| {
+            let mut row = attempt(n / 8, &format!("What is {}?", n / 8), "\\boxed{14}".into());
+            row.sample_index = (n % 8) as u32;
+            row.completion_tokens = Some((n as u32).wrapping_mul(2_654_435_761) % 5000);
+            row.verdict = Some(if n % 3 == 0 { Verdict::Correct } else { Verdict::Incorrect });
+            row
+        })
+        .collect();
+    let base = peak_mb();
+    let report = |name: &str, before: f64, kept: usize| {
+        let spent = cpu_seconds() - before;
+        println!(
+            "{name}: {count} rows: {:.0} rows per CPU second, {kept} kept, peak {} MB ({base} MB before)",
+            count as f64 / spent,
+            peak_mb()
+        );
+    };
+    let before = cpu_seconds();
+    let best = PerProblemConfig { keep: 1, order_by: Some("completion_tokens".into()) };
+    let mut pass = PerProblem::new::<Attempt>(&best, None).unwrap();
+    rows.iter().for_each(|row| pass.observe(row));
+    report("per_problem", before, pass.finish().kept());
+    let before = cpu_seconds();
+    let mut pass = Splitter::new(&SplitConfig { test: 0.1, validation: 0.0 }, 1).unwrap();
+    rows.iter().for_each(|row| pass.observe(row));
+    report("split", before, pass.finish().unwrap().rows(potstill_curate::split::Part::Train).len());
+    let before = cpu_seconds();
+    let mut pass = Selector::new(&SelectConfig { count: Some(count as u64 / 10), ..SelectConfig::default() }, 1).unwrap();
+    rows.iter().for_each(|row| pass.observe(row));
+    report("select", before, pass.finish().unwrap().kept());
 }

@@ -108,14 +108,7 @@ fn meta_value(meta: &Meta, column: &str) -> Option<Value> {
 
 impl Keyed for Problem {
     const ROWS: &'static str = "problems";
-    const COLUMNS: &'static [&'static str] = &[
-        "problem_id",
-        "source",
-        "domain",
-        "prompt",
-        "gold",
-        "verifier",
-    ];
+    const COLUMNS: &'static [&'static str] = &["problem_id", "source", "domain", "prompt", "gold", "verifier"];
 
     fn row_id(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.problem_id)
@@ -196,10 +189,7 @@ impl Keyed for Attempt {
             "extracted" => self.extracted.as_deref().and_then(text),
             "proof" => self.proof.as_deref().and_then(text),
             "response_chars" => Some(Value::Int(self.response.chars().count() as i64)),
-            "reasoning_chars" => self
-                .reasoning
-                .as_ref()
-                .map(|r| Value::Int(r.chars().count() as i64)),
+            "reasoning_chars" => self.reasoning.as_ref().map(|r| Value::Int(r.chars().count() as i64)),
             other => self.problem.value(other),
         }
     }
@@ -207,8 +197,7 @@ impl Keyed for Attempt {
 
 impl Keyed for Sample {
     const ROWS: &'static str = "samples";
-    const COLUMNS: &'static [&'static str] =
-        &["sample_id", "problem_id", "source", "kind", "weight"];
+    const COLUMNS: &'static [&'static str] = &["sample_id", "problem_id", "source", "kind", "weight"];
 
     fn row_id(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.sample_id)
@@ -219,9 +208,7 @@ impl Keyed for Sample {
     fn prompt(&self) -> Cow<'_, str> {
         let mut user = self.messages.iter().filter(|m| m.role == "user");
         let first = user.next().map_or("", |m| m.content.as_str());
-        user.fold(Cow::Borrowed(first), |all, m| {
-            Cow::Owned(format!("{all}\n{}", m.content))
-        })
+        user.fold(Cow::Borrowed(first), |all, m| Cow::Owned(format!("{all}\n{}", m.content)))
     }
     fn meta_columns(&self) -> &Meta {
         &self.meta
@@ -285,10 +272,7 @@ impl OrderBy {
                 });
             }
         };
-        Ok(Self {
-            column: words[0].to_owned(),
-            descending,
-        })
+        Ok(Self { column: words[0].to_owned(), descending })
     }
 
     /// Orders two values of the column; rows without one come last in either direction.
@@ -313,20 +297,14 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
         };
         if p.is_ascii_digit() && q.is_ascii_digit() {
             let (m, n) = (digits(x), digits(y));
-            let (dm, dn) = (
-                x[..m].trim_start_matches('0'),
-                y[..n].trim_start_matches('0'),
-            );
+            let (dm, dn) = (x[..m].trim_start_matches('0'), y[..n].trim_start_matches('0'));
             let by_value = dm.len().cmp(&dn.len()).then(dm.cmp(dn));
             if by_value != Ordering::Equal {
                 return by_value;
             }
             (x, y) = (&x[m..], &y[n..]);
         } else {
-            let (c, d) = (
-                x.chars().next().unwrap_or_default(),
-                y.chars().next().unwrap_or_default(),
-            );
+            let (c, d) = (x.chars().next().unwrap_or_default(), y.chars().next().unwrap_or_default());
             if c != d {
                 return c.cmp(&d);
             }

@@ -46,10 +46,7 @@ impl Decisions {
     /// `rows` decisions to keep.
     #[must_use]
     pub fn keep_all(rows: usize) -> Self {
-        Self {
-            codes: vec![0; rows],
-            reasons: Vec::new(),
-        }
+        Self { codes: vec![0; rows], reasons: Vec::new() }
     }
 
     /// Decides the next row.
@@ -74,16 +71,12 @@ impl Decisions {
 
     /// The reasons are few; beyond 65,534 different ones the last is reused rather than failing.
     fn code_of(&mut self, reason: Reason) -> u16 {
-        let at = self
-            .reasons
-            .iter()
-            .position(|r| *r == reason)
-            .unwrap_or_else(|| {
-                if self.reasons.len() < usize::from(u16::MAX) - 1 {
-                    self.reasons.push(reason);
-                }
-                self.reasons.len() - 1
-            });
+        let at = self.reasons.iter().position(|r| *r == reason).unwrap_or_else(|| {
+            if self.reasons.len() < usize::from(u16::MAX) - 1 {
+                self.reasons.push(reason);
+            }
+            self.reasons.len() - 1
+        });
         u16::try_from(at + 1).unwrap_or(u16::MAX)
     }
 
@@ -126,12 +119,7 @@ impl Decisions {
             counts[usize::from(*code)] += 1;
         }
         let of = |(i, r): (usize, &Reason)| (r.to_string(), counts[i + 1]);
-        self.reasons
-            .iter()
-            .enumerate()
-            .map(of)
-            .filter(|(_, n)| *n > 0)
-            .collect()
+        self.reasons.iter().enumerate().map(of).filter(|(_, n)| *n > 0).collect()
     }
 
     /// One bool per row: `true` is keep.
@@ -142,11 +130,7 @@ impl Decisions {
     /// The kept of `rows`, which must be the rows that were decided, in the same order.
     #[must_use]
     pub fn select<R: Clone>(&self, rows: &[R]) -> Vec<R> {
-        rows.iter()
-            .zip(self.mask())
-            .filter(|(_, keep)| *keep)
-            .map(|(r, _)| r.clone())
-            .collect()
+        rows.iter().zip(self.mask()).filter(|(_, keep)| *keep).map(|(r, _)| r.clone()).collect()
     }
 }
 
@@ -164,21 +148,12 @@ mod tests {
 
     #[test]
     fn decisions_keep_order_reasons_and_counts() {
-        let mut d: Decisions = [
-            Decision::Keep,
-            Decision::drop("truncated"),
-            Decision::drop("loop"),
-            Decision::drop("truncated"),
-        ]
-        .into_iter()
-        .collect();
+        let mut d: Decisions =
+            [Decision::Keep, Decision::drop("truncated"), Decision::drop("loop"), Decision::drop("truncated")].into_iter().collect();
         assert_eq!(d.kept(), 1);
         assert_eq!(d.reason(2), Some("loop"));
         assert_eq!((d.reason(0), d.reason(9), d.keeps(9)), (None, None, false));
-        assert_eq!(
-            d.dropped(),
-            BTreeMap::from([("truncated".into(), 2), ("loop".into(), 1)])
-        );
+        assert_eq!(d.dropped(), BTreeMap::from([("truncated".into(), 2), ("loop".into(), 1)]));
         d.set(2, Decision::Keep);
         assert_eq!(d.dropped(), BTreeMap::from([("truncated".into(), 2)]));
         assert_eq!(d.select(&["a", "b", "c", "d"]), ["a", "c"]);

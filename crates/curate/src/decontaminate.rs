@@ -44,13 +44,7 @@ pub struct DecontaminateConfig {
 
 impl Default for DecontaminateConfig {
     fn default() -> Self {
-        Self {
-            ngram: 13,
-            min_matches: 1,
-            exact: true,
-            near: 0.8,
-            replies: true,
-        }
+        Self { ngram: 13, min_matches: 1, exact: true, near: 0.8, replies: true }
     }
 }
 
@@ -129,11 +123,7 @@ impl Index {
     /// # Errors
     /// Settings outside their ranges, or all rules switched off.
     pub fn new(config: &DecontaminateConfig) -> Result<Self, CurateError> {
-        let wrong = |setting, limit: &str, found: String| CurateError::OutOfRange {
-            setting,
-            limit: limit.into(),
-            found,
-        };
+        let wrong = |setting, limit: &str, found: String| CurateError::OutOfRange { setting, limit: limit.into(), found };
         if config.ngram as usize > MAX_NGRAM {
             return Err(wrong("ngram", "at most 32 words", config.ngram.to_string()));
         }
@@ -141,18 +131,10 @@ impl Index {
             return Err(wrong("min_matches", "at least 1", "0".into()));
         }
         if config.near != 0.0 && !(0.1..=1.0).contains(&config.near) {
-            return Err(wrong(
-                "near",
-                "0 (off) or from 0.1 to 1",
-                config.near.to_string(),
-            ));
+            return Err(wrong("near", "0 (off) or from 0.1 to 1", config.near.to_string()));
         }
         if config.ngram == 0 && !config.exact && config.near == 0.0 {
-            return Err(wrong(
-                "decontaminate",
-                "one rule at least (`ngram`, `exact` or `near`)",
-                "none".into(),
-            ));
+            return Err(wrong("decontaminate", "one rule at least (`ngram`, `exact` or `near`)", "none".into()));
         }
         Ok(Self {
             config: config.clone(),
@@ -200,11 +182,7 @@ impl Index {
             }
             self.near_sets.push(set_of(&grams));
         }
-        self.items.push(Item {
-            benchmark,
-            id: id.to_owned(),
-            text: text.to_owned(),
-        });
+        self.items.push(Item { benchmark, id: id.to_owned(), text: text.to_owned() });
     }
 
     /// Number of items.
@@ -222,28 +200,14 @@ impl Index {
     /// The first item that a prompt or one of its replies holds, if any: the rule, the item and the words in common.
     #[must_use]
     pub fn find<'t>(&self, prompt: &'t str, reply: &'t str) -> Option<(Rule, u32, &'t str)> {
-        self.by_ngram(prompt)
-            .or_else(|| {
-                if self.config.replies {
-                    self.by_ngram(reply)
-                } else {
-                    None
-                }
-            })
-            .or_else(|| {
-                let (rule, item) = self
-                    .by_equality(prompt)
-                    .or_else(|| self.by_nearness(prompt))?;
-                Some((rule, item, head(prompt)))
-            })
+        self.by_ngram(prompt).or_else(|| if self.config.replies { self.by_ngram(reply) } else { None }).or_else(|| {
+            let (rule, item) = self.by_equality(prompt).or_else(|| self.by_nearness(prompt))?;
+            Some((rule, item, head(prompt)))
+        })
     }
 
     fn by_equality(&self, prompt: &str) -> Option<(Rule, u32)> {
-        let item = self
-            .config
-            .exact
-            .then(|| self.equal.get(&text_key(&normalise(prompt))))
-            .flatten()?;
+        let item = self.config.exact.then(|| self.equal.get(&text_key(&normalise(prompt)))).flatten()?;
         Some((Rule::Exact, *item))
     }
 
@@ -262,10 +226,7 @@ impl Index {
                 return;
             }
             for (item, at) in self.grams.get(&gram).into_iter().flatten() {
-                if !same_words(
-                    &text[start..to],
-                    &self.items[*item as usize].text[*at as usize..],
-                ) {
+                if !same_words(&text[start..to], &self.items[*item as usize].text[*at as usize..]) {
                     continue;
                 }
                 let grams = hits.entry(*item).or_default();
@@ -286,16 +247,14 @@ impl Index {
         let (mut grams, mut bins, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         shingles(prompt, NEAR_NGRAM, &mut grams);
         self.bands.keys(&grams, &mut bins, &mut keys);
-        let in_band =
-            |(band, key): (usize, &u64)| self.near.get(&(band as u32, *key)).into_iter().flatten();
+        let in_band = |(band, key): (usize, &u64)| self.near.get(&(band as u32, *key)).into_iter().flatten();
         let mut near: Vec<u32> = keys.iter().enumerate().flat_map(in_band).copied().collect();
         near.sort_unstable();
         near.dedup();
         let set = set_of(&grams);
         let fits = |item: &u32| {
             let i = *item as usize;
-            jaccard(&set, &self.near_sets[i], self.config.near).is_some()
-                && numbers(prompt) == numbers(&self.items[i].text)
+            jaccard(&set, &self.near_sets[i], self.config.near).is_some() && numbers(prompt) == numbers(&self.items[i].text)
         };
         near.into_iter().find(fits).map(|item| (Rule::Near, item))
     }
@@ -319,26 +278,15 @@ struct Starts {
 
 impl Starts {
     fn new(n: usize) -> Self {
-        Self {
-            roller: Roller::new(n),
-            ring: [0; MAX_NGRAM],
-            n,
-            at: 0,
-        }
+        Self { roller: Roller::new(n), ring: [0; MAX_NGRAM], n, at: 0 }
     }
 
     #[inline]
     fn push(&mut self, word: u64, from: usize) -> Option<(u64, usize)> {
         self.ring[self.at] = from;
-        self.at = if self.at + 1 == self.n {
-            0
-        } else {
-            self.at + 1
-        };
+        self.at = if self.at + 1 == self.n { 0 } else { self.at + 1 };
         // The slot that is overwritten next holds the oldest of n words.
-        self.roller
-            .push(word)
-            .map(|gram| (gram, self.ring[self.at]))
+        self.roller.push(word).map(|gram| (gram, self.ring[self.at]))
     }
 }
 
@@ -364,19 +312,14 @@ fn same_words(span: &str, rest: &str) -> bool {
 
 /// The numbers of a text, sorted: runs of digits.
 fn numbers(text: &str) -> Vec<&str> {
-    let mut all: Vec<&str> = text
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|n| !n.is_empty())
-        .collect();
+    let mut all: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()).collect();
     all.sort_unstable();
     all
 }
 
 /// The first 200 characters.
 fn head(text: &str) -> &str {
-    text.char_indices()
-        .nth(200)
-        .map_or(text, |(at, _)| &text[..at])
+    text.char_indices().nth(200).map_or(text, |(at, _)| &text[..at])
 }
 
 /// Looks at rows once and decides over them at the end, because one row's match removes its problem's other rows.
@@ -417,23 +360,13 @@ impl<'i> Decontaminator<'i> {
     /// Against the items of `index`.
     #[must_use]
     pub fn new(index: &'i Index) -> Self {
-        Self {
-            index,
-            problems: FxHashMap::default(),
-            rows: Vec::new(),
-            removed: Vec::new(),
-            last_prompt: None,
-            matches: Vec::new(),
-        }
+        Self { index, problems: FxHashMap::default(), rows: Vec::new(), removed: Vec::new(), last_prompt: None, matches: Vec::new() }
     }
 
     /// Takes in the next row.
     pub fn observe<R: Keyed + Reply>(&mut self, row: &R) {
         let next = self.problems.len() as u32;
-        let problem = *self
-            .problems
-            .entry(text_key(row.problem_id()))
-            .or_insert(next);
+        let problem = *self.problems.entry(text_key(row.problem_id())).or_insert(next);
         if problem == next {
             self.removed.push(None);
         }
@@ -443,18 +376,10 @@ impl<'i> Decontaminator<'i> {
             return;
         }
         let prompt = row.prompt();
-        let reply = if self.index.config.replies {
-            row.reply()
-        } else {
-            String::new()
-        };
+        let reply = if self.index.config.replies { row.reply() } else { String::new() };
         let key = text_key(&prompt);
         let known = self.last_prompt.replace(key) == Some(key);
-        let found = if known {
-            self.index.by_ngram(&reply)
-        } else {
-            self.index.find(&prompt, &reply)
-        };
+        let found = if known { self.index.by_ngram(&reply) } else { self.index.find(&prompt, &reply) };
         if let Some((rule, item, excerpt)) = found {
             self.removed[slot] = Some(rule);
             let item = &self.index.items[item as usize];
@@ -478,9 +403,6 @@ impl<'i> Decontaminator<'i> {
         };
         let decisions = self.rows.iter().map(decide).collect();
         self.matches.sort_by(|a, b| a.problem_id.cmp(&b.problem_id));
-        Contamination {
-            decisions,
-            matches: self.matches,
-        }
+        Contamination { decisions, matches: self.matches }
     }
 }

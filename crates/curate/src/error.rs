@@ -63,8 +63,7 @@ pub enum CurateError {
 }
 
 fn hint(near: Option<&str>) -> String {
-    near.map(|n| format!("; did you mean `{n}`?"))
-        .unwrap_or_default()
+    near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
 }
 
 /// The nearest of `known` to `name`, if one is near enough to be a slip.

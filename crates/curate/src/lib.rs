@@ -5,26 +5,35 @@
 //! come in two forms: a pass (`observe` every row, then `finish`) that keeps a few bytes per row, for sets that do not
 //! fit in memory; and a function over a slice. Every row that does not go on has a [`Decision`] with its reason.
 
+pub mod card;
+pub mod checks;
 mod columns;
 mod decision;
 pub mod decontaminate;
 pub mod dedup;
 mod error;
+pub mod export;
+mod group;
 pub mod journey;
 pub mod mix;
+pub mod pairs;
 mod per_problem;
 mod render;
+pub mod select;
 pub mod shingles;
 pub mod split;
 pub mod text;
 
+pub use checks::{CHECKS, Checks, ChecksConfig};
 pub use columns::{Keyed, OrderBy, Value, check_column};
 pub use decision::{Decision, Decisions, Reason};
 pub use decontaminate::{DecontaminateConfig, Decontaminator};
 pub use dedup::{DedupConfig, Deduper};
 pub use error::CurateError;
+pub use group::Groups;
 pub use journey::{Journey, JourneyConfig};
 pub use mix::{MixConfig, Mixer};
 pub use per_problem::{NOT_BEST, PerProblem, PerProblemConfig, per_problem};
 pub use render::{FORMATS, Format, RenderConfig, Renderer, SampleConfig, SampleMaker};
+pub use select::{SelectConfig, Selector};
 pub use split::{SplitConfig, Splitter};

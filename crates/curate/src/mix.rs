@@ -96,11 +96,7 @@ impl Mixer {
     ///
     /// # Errors
     /// A weight of an unknown input, negative or not finite; all weights 0; counts of 0; an unknown quota column.
-    pub fn new<R: Keyed>(
-        config: &MixConfig,
-        inputs: &[&str],
-        seed: u64,
-    ) -> Result<Self, CurateError> {
+    pub fn new<R: Keyed>(config: &MixConfig, inputs: &[&str], seed: u64) -> Result<Self, CurateError> {
         for (name, weight) in &config.weights {
             if !inputs.contains(&name.as_str()) {
                 return Err(CurateError::Unknown {
@@ -111,26 +107,14 @@ impl Mixer {
                 });
             }
             if !(weight.is_finite() && *weight >= 0.0) {
-                return Err(CurateError::OutOfRange {
-                    setting: "weights",
-                    limit: "0 or more".into(),
-                    found: weight.to_string(),
-                });
+                return Err(CurateError::OutOfRange { setting: "weights", limit: "0 or more".into(), found: weight.to_string() });
             }
         }
         if !inputs.is_empty() && inputs.iter().all(|i| config.weights.get(*i) == Some(&0.0)) {
-            return Err(CurateError::OutOfRange {
-                setting: "weights",
-                limit: "above 0 for an input".into(),
-                found: "all 0".into(),
-            });
+            return Err(CurateError::OutOfRange { setting: "weights", limit: "above 0 for an input".into(), found: "all 0".into() });
         }
         if config.max_repeats == Some(0) {
-            return Err(CurateError::OutOfRange {
-                setting: "max_repeats",
-                limit: "at least 1".into(),
-                found: "0".into(),
-            });
+            return Err(CurateError::OutOfRange { setting: "max_repeats", limit: "at least 1".into(), found: "0".into() });
         }
         if let Some(quota) = &config.quota {
             check_column::<R>(&quota.by, None)?;
@@ -146,10 +130,7 @@ impl Mixer {
 
     /// Takes in the next row of input `input` (by its place in the list given to [`Mixer::new`]).
     pub fn observe<R: Keyed>(&mut self, input: usize, row: &R) {
-        let label = self.config.quota.as_ref().map_or_else(String::new, |q| {
-            row.value(&q.by)
-                .map_or_else(|| "none".into(), |v| v.label())
-        });
+        let label = self.config.quota.as_ref().map_or_else(String::new, |q| row.value(&q.by).map_or_else(|| "none".into(), |v| v.label()));
         let next = self.labels.len() as u32;
         let label = *self.labels.entry(label).or_insert(next);
         let rank = seeded_rank(self.seed, "mix", &row.row_id());
@@ -163,11 +144,7 @@ impl Mixer {
     /// # Errors
     /// [`CurateError::TooFew`] where an input cannot fill its share without repeating rows more often than allowed.
     pub fn finish(self) -> Result<Mix, CurateError> {
-        let mut decisions: Vec<Decisions> = self
-            .inputs
-            .iter()
-            .map(|rows| Decisions::keep_all(rows.len()))
-            .collect();
+        let mut decisions: Vec<Decisions> = self.inputs.iter().map(|rows| Decisions::keep_all(rows.len())).collect();
         let pools = self.pools(&mut decisions);
         let shares = self.shares(&pools)?;
         let mut takes = Vec::new();
@@ -175,19 +152,11 @@ impl Mixer {
             let size = pool.len() as u64;
             for (n, row) in pool.iter().enumerate() {
                 // Whole rounds over the pool, then the first rows of one more.
-                let copies = if size == 0 {
-                    0
-                } else {
-                    share / size + u64::from((n as u64) < share % size)
-                };
+                let copies = if size == 0 { 0 } else { share / size + u64::from((n as u64) < share % size) };
                 if copies == 0 {
                     decisions[input].set(*row as usize, Decision::drop("beyond its input's share"));
                 }
-                takes.extend((0..copies as u32).map(|copy| Take {
-                    input: input as u32,
-                    row: *row,
-                    copy,
-                }));
+                takes.extend((0..copies as u32).map(|copy| Take { input: input as u32, row: *row, copy }));
             }
         }
         self.order(&mut takes);
@@ -198,11 +167,7 @@ impl Mixer {
     fn pools(&self, decisions: &mut [Decisions]) -> Vec<Vec<u32>> {
         let mut all: Vec<(u64, u32, u32)> = Vec::new();
         for (input, rows) in self.inputs.iter().enumerate() {
-            all.extend(
-                rows.iter()
-                    .enumerate()
-                    .map(|(n, e)| (e.rank, input as u32, n as u32)),
-            );
+            all.extend(rows.iter().enumerate().map(|(n, e)| (e.rank, input as u32, n as u32)));
         }
         all.sort_unstable();
         let mut left: Vec<Option<u64>> = vec![None; self.labels.len()];
@@ -241,32 +206,16 @@ impl Mixer {
         let weights: Vec<f64> = self.names.iter().zip(&sizes).map(weight).collect();
         let sum: f64 = weights.iter().sum();
         let most = |repeats: u32, (w, size): (&f64, &u64)| {
-            if *w > 0.0 {
-                *size as f64 * f64::from(repeats) * sum / w
-            } else {
-                f64::INFINITY
-            }
+            if *w > 0.0 { *size as f64 * f64::from(repeats) * sum / w } else { f64::INFINITY }
         };
         let repeats = self.config.max_repeats.unwrap_or(1);
-        let fill = weights
-            .iter()
-            .zip(&sizes)
-            .map(|pair| most(repeats, pair))
-            .fold(f64::INFINITY, f64::min);
-        let rows = self.config.rows.unwrap_or(if fill.is_finite() {
-            (fill + 1e-9) as u64
-        } else {
-            0
-        });
+        let fill = weights.iter().zip(&sizes).map(|pair| most(repeats, pair)).fold(f64::INFINITY, f64::min);
+        let rows = self.config.rows.unwrap_or(if fill.is_finite() { (fill + 1e-9) as u64 } else { 0 });
         let shares = apportion(&weights, rows);
         for ((name, share), size) in self.names.iter().zip(&shares).zip(&sizes) {
             let most = size * u64::from(repeats);
             if *share > most {
-                let times = if repeats == 1 {
-                    "none twice; raise max_repeats".into()
-                } else {
-                    format!("each at most {repeats} times")
-                };
+                let times = if repeats == 1 { "none twice; raise max_repeats".into() } else { format!("each at most {repeats} times") };
                 return Err(CurateError::TooFew {
                     setting: format!("input `{name}`"),
                     wanted: format!("{share} rows ({times})"),
@@ -300,11 +249,7 @@ fn apportion(weights: &[f64], rows: u64) -> Vec<u64> {
     let exact: Vec<f64> = weights.iter().map(|w| w / sum * rows as f64).collect();
     let mut shares: Vec<u64> = exact.iter().map(|e| (e + 1e-9).floor() as u64).collect();
     let mut rest: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0.0).collect();
-    rest.sort_by(|a, b| {
-        (exact[*b] - shares[*b] as f64)
-            .total_cmp(&(exact[*a] - shares[*a] as f64))
-            .then(a.cmp(b))
-    });
+    rest.sort_by(|a, b| (exact[*b] - shares[*b] as f64).total_cmp(&(exact[*a] - shares[*a] as f64)).then(a.cmp(b)));
     let missing = rows.saturating_sub(shares.iter().sum());
     for at in rest.iter().cycle().take(missing as usize) {
         shares[*at] += 1;
@@ -326,11 +271,7 @@ pub fn repeated(sample: &Sample, copy: u32) -> Sample {
 ///
 /// # Errors
 /// As [`Mixer::new`] and [`Mixer::finish`].
-pub fn mix(
-    inputs: &[(&str, &[Sample])],
-    config: &MixConfig,
-    seed: u64,
-) -> Result<(Vec<Sample>, Vec<Decisions>), CurateError> {
+pub fn mix(inputs: &[(&str, &[Sample])], config: &MixConfig, seed: u64) -> Result<(Vec<Sample>, Vec<Decisions>), CurateError> {
     let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
     let mut mixer = Mixer::new::<Sample>(config, &names, seed)?;
     for (input, (_, rows)) in inputs.iter().enumerate() {
@@ -341,10 +282,7 @@ pub fn mix(
     let rows = drawn.takes.iter().map(|take| {
         let sample = &inputs[take.input as usize].1[take.row as usize];
         // Two inputs may hold the same sample; count by id rather than by copy.
-        let copy = ids
-            .entry(sample.sample_id.clone())
-            .and_modify(|n| *n += 1)
-            .or_insert(0);
+        let copy = ids.entry(sample.sample_id.clone()).and_modify(|n| *n += 1).or_insert(0);
         repeated(sample, *copy)
     });
     Ok((rows.collect(), drawn.decisions))

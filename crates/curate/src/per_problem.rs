@@ -52,27 +52,15 @@ impl PerProblem {
     ///
     /// # Errors
     /// A `keep` of 0, or an `order_by` that is not a column of the rows.
-    pub fn new<R: Keyed>(
-        config: &PerProblemConfig,
-        meta: Option<&[&str]>,
-    ) -> Result<Self, CurateError> {
+    pub fn new<R: Keyed>(config: &PerProblemConfig, meta: Option<&[&str]>) -> Result<Self, CurateError> {
         if config.keep == 0 {
-            return Err(CurateError::OutOfRange {
-                setting: "per_problem.keep",
-                limit: "at least 1".into(),
-                found: "0".into(),
-            });
+            return Err(CurateError::OutOfRange { setting: "per_problem.keep", limit: "at least 1".into(), found: "0".into() });
         }
         let order = config.order_by.as_deref().map(OrderBy::parse).transpose()?;
         if let Some(order) = &order {
             check_column::<R>(&order.column, meta)?;
         }
-        Ok(Self {
-            keep: config.keep as usize,
-            order,
-            problems: HashMap::new(),
-            rows: Vec::new(),
-        })
+        Ok(Self { keep: config.keep as usize, order, problems: HashMap::new(), rows: Vec::new() })
     }
 
     /// Takes in the next row.
@@ -80,17 +68,10 @@ impl PerProblem {
         let next = self.problems.len() as u32;
         let problem = match self.problems.get(row.problem_id()) {
             Some(known) => *known,
-            None => *self
-                .problems
-                .entry(row.problem_id().to_owned())
-                .or_insert(next),
+            None => *self.problems.entry(row.problem_id().to_owned()).or_insert(next),
         };
         let value = self.order.as_ref().and_then(|o| row.value(&o.column));
-        self.rows.push(Entry {
-            problem,
-            value,
-            id: row.row_id().into(),
-        });
+        self.rows.push(Entry { problem, value, id: row.row_id().into() });
     }
 
     /// The decisions, in the order in which the rows were taken in.
@@ -104,11 +85,7 @@ impl PerProblem {
                 None => Ordering::Equal,
             };
             // Natural order of ids, so that attempt #2 comes before #10.
-            x.problem
-                .cmp(&y.problem)
-                .then(by_column)
-                .then_with(|| natural(&x.id, &y.id))
-                .then(a.cmp(b))
+            x.problem.cmp(&y.problem).then(by_column).then_with(|| natural(&x.id, &y.id)).then(a.cmp(b))
         });
         let mut decisions = Decisions::keep_all(self.rows.len());
         let (mut current, mut taken) = (u32::MAX, 0);
@@ -130,10 +107,7 @@ impl PerProblem {
 ///
 /// # Errors
 /// As [`PerProblem::new`].
-pub fn per_problem<R: Keyed>(
-    rows: &[R],
-    config: &PerProblemConfig,
-) -> Result<Decisions, CurateError> {
+pub fn per_problem<R: Keyed>(rows: &[R], config: &PerProblemConfig) -> Result<Decisions, CurateError> {
     let mut pass = PerProblem::new::<R>(config, None)?;
     rows.iter().for_each(|r| pass.observe(r));
     Ok(pass.finish())

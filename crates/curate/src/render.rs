@@ -33,21 +33,13 @@ pub static FORMATS: &[Format] = &[
     Format {
         name: "think",
         about: "`<think>` section, then the answer, in `content` (DeepSeek-R1 and its distillations)",
-        assistant: |reasoning, response| {
-            joined(reasoning, response, "<think>\n", "\n</think>\n\n", "")
-        },
+        assistant: |reasoning, response| joined(reasoning, response, "<think>\n", "\n</think>\n\n", ""),
     },
     Format {
         name: "think_answer",
         about: "`<think>` and `<answer>` sections (R1-Zero, TinyZero, Open-R1)",
         assistant: |reasoning, response| {
-            joined(
-                Some(reasoning.unwrap_or_default()),
-                response,
-                "<think>\n",
-                "\n</think>\n<answer>\n",
-                "\n</answer>",
-            )
+            joined(Some(reasoning.unwrap_or_default()), response, "<think>\n", "\n</think>\n<answer>\n", "\n</answer>")
         },
     },
     Format {
@@ -55,27 +47,13 @@ pub static FORMATS: &[Format] = &[
         about: "`<|begin_of_thought|>` and `<|begin_of_solution|>` sections (Sky-T1, Bespoke-Stratos)",
         assistant: |reasoning, response| {
             let between = "\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n";
-            joined(
-                reasoning,
-                response,
-                "<|begin_of_thought|>\n\n",
-                between,
-                "\n\n<|end_of_solution|>",
-            )
+            joined(reasoning, response, "<|begin_of_thought|>\n\n", between, "\n\n<|end_of_solution|>")
         },
     },
     Format {
         name: "s1",
         about: "`<|im_start|>think` and `<|im_start|>answer` sections (s1)",
-        assistant: |reasoning, response| {
-            joined(
-                reasoning,
-                response,
-                "<|im_start|>think\n",
-                "\n<|im_start|>answer\n",
-                "",
-            )
-        },
+        assistant: |reasoning, response| joined(reasoning, response, "<|im_start|>think\n", "\n<|im_start|>answer\n", ""),
     },
     Format {
         name: "answer",
@@ -84,13 +62,7 @@ pub static FORMATS: &[Format] = &[
     },
 ];
 
-fn joined(
-    reasoning: Option<&str>,
-    response: &str,
-    open: &str,
-    between: &str,
-    close: &str,
-) -> Message {
+fn joined(reasoning: Option<&str>, response: &str, open: &str, between: &str, close: &str) -> Message {
     let content = match reasoning {
         Some(reasoning) => format!("{open}{reasoning}{between}{response}{close}"),
         None => response.to_owned(),
@@ -112,11 +84,7 @@ pub struct RenderConfig {
 
 impl Default for RenderConfig {
     fn default() -> Self {
-        Self {
-            system_prompt: None,
-            user_template: PROMPT.into(),
-            format: "plain".into(),
-        }
+        Self { system_prompt: None, user_template: PROMPT.into(), format: "plain".into() }
     }
 }
 
@@ -137,19 +105,12 @@ impl Renderer {
     /// # Errors
     /// An unknown format; a user template without `{prompt}` or with two.
     pub fn new(config: &RenderConfig) -> Result<Self, CurateError> {
-        let format = FORMATS
-            .iter()
-            .find(|f| f.name == config.format)
-            .ok_or_else(|| CurateError::Unknown {
-                what: "format",
-                name: config.format.clone(),
-                known: FORMATS
-                    .iter()
-                    .map(|f| f.name)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-                near: nearest(&config.format, FORMATS.iter().map(|f| f.name)),
-            })?;
+        let format = FORMATS.iter().find(|f| f.name == config.format).ok_or_else(|| CurateError::Unknown {
+            what: "format",
+            name: config.format.clone(),
+            known: FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
+            near: nearest(&config.format, FORMATS.iter().map(|f| f.name)),
+        })?;
         let parts: Vec<&str> = config.user_template.split(PROMPT).collect();
         let [before, after] = parts.as_slice() else {
             return Err(CurateError::Template {
@@ -170,15 +131,8 @@ impl Renderer {
     #[must_use]
     pub fn messages(&self, prompt: &str, reasoning: Option<&str>, response: &str) -> Vec<Message> {
         let mut messages = Vec::with_capacity(3);
-        messages.extend(
-            self.system_prompt
-                .as_deref()
-                .map(|s| Message::new("system", s)),
-        );
-        messages.push(Message::new(
-            "user",
-            format!("{}{prompt}{}", self.before_prompt, self.after_prompt),
-        ));
+        messages.extend(self.system_prompt.as_deref().map(|s| Message::new("system", s)));
+        messages.push(Message::new("user", format!("{}{prompt}{}", self.before_prompt, self.after_prompt)));
         messages.push((self.format.assistant)(reasoning, response));
         messages
     }
@@ -207,10 +161,7 @@ impl SampleMaker {
     /// # Errors
     /// As [`Renderer::new`].
     pub fn new(config: &SampleConfig) -> Result<Self, CurateError> {
-        Ok(Self {
-            renderer: Renderer::new(&config.render)?,
-            keep_incorrect: config.keep_incorrect,
-        })
+        Ok(Self { renderer: Renderer::new(&config.render)?, keep_incorrect: config.keep_incorrect })
     }
 
     /// The sample of an attempt: `shortcut` where the verdict is correct, `general` otherwise. Its id is the attempt's.
@@ -224,11 +175,7 @@ impl SampleMaker {
         if attempt.verdict == Some(Verdict::Incorrect) && !self.keep_incorrect {
             return Err(Decision::drop("incorrect"));
         }
-        let kind = if attempt.verdict == Some(Verdict::Correct) {
-            SampleKind::Shortcut
-        } else {
-            SampleKind::General
-        };
+        let kind = if attempt.verdict == Some(Verdict::Correct) { SampleKind::Shortcut } else { SampleKind::General };
         Ok(as_is(attempt, kind, &self.renderer))
     }
 }
@@ -252,8 +199,7 @@ pub(crate) fn as_is(attempt: &Attempt, kind: SampleKind, renderer: &Renderer) ->
 pub(crate) fn problem_meta(problem: &Problem) -> potstill_data::Meta {
     let mut meta = problem.meta.clone();
     if let Some(domain) = &problem.domain {
-        meta.entry("domain".into())
-            .or_insert_with(|| Scalar::Text(domain.clone()));
+        meta.entry("domain".into()).or_insert_with(|| Scalar::Text(domain.clone()));
     }
     meta
 }
@@ -263,81 +209,42 @@ mod tests {
     use super::*;
 
     fn content(format: &str, reasoning: Option<&str>) -> String {
-        let config = RenderConfig {
-            format: format.into(),
-            ..RenderConfig::default()
-        };
-        Renderer::new(&config)
-            .unwrap()
-            .messages("Q", reasoning, "A")
-            .pop()
-            .unwrap()
-            .content
+        let config = RenderConfig { format: format.into(), ..RenderConfig::default() };
+        Renderer::new(&config).unwrap().messages("Q", reasoning, "A").pop().unwrap().content
     }
 
     #[test]
     fn formats_are_exact() {
         assert_eq!(content("think", Some("R")), "<think>\nR\n</think>\n\nA");
         assert_eq!(content("think", None), "A");
-        assert_eq!(
-            content("think_answer", Some("R")),
-            "<think>\nR\n</think>\n<answer>\nA\n</answer>"
-        );
+        assert_eq!(content("think_answer", Some("R")), "<think>\nR\n</think>\n<answer>\nA\n</answer>");
         assert_eq!(
             content("sky_t1", Some("R")),
             "<|begin_of_thought|>\n\nR\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nA\n\n<|end_of_solution|>"
         );
-        assert_eq!(
-            content("s1", Some("R")),
-            "<|im_start|>think\nR\n<|im_start|>answer\nA"
-        );
-        assert_eq!(
-            (content("plain", Some("R")), content("answer", Some("R"))),
-            ("A".into(), "A".into())
-        );
+        assert_eq!(content("s1", Some("R")), "<|im_start|>think\nR\n<|im_start|>answer\nA");
+        assert_eq!((content("plain", Some("R")), content("answer", Some("R"))), ("A".into(), "A".into()));
     }
 
     #[test]
     fn settings_are_checked() {
         let bad = |f: &str, t: &str| {
-            let config = RenderConfig {
-                format: f.into(),
-                user_template: t.into(),
-                system_prompt: None,
-            };
+            let config = RenderConfig { format: f.into(), user_template: t.into(), system_prompt: None };
             Renderer::new(&config).map(|_| ()).unwrap_err().to_string()
         };
         assert_eq!(
             bad("thnik", "{prompt}"),
             "no format `thnik` (there are: plain, think, think_answer, sky_t1, s1, answer); did you mean `think`?"
         );
-        assert_eq!(
-            bad("plain", "Solve."),
-            "`user_template` must hold `{prompt}` exactly once: `Solve.`"
-        );
+        assert_eq!(bad("plain", "Solve."), "`user_template` must hold `{prompt}` exactly once: `Solve.`");
     }
 
     #[test]
     fn system_and_user_turns() {
-        let config = RenderConfig {
-            system_prompt: Some("S".into()),
-            user_template: "Return \\boxed{}. {prompt} !".into(),
-            format: "plain".into(),
-        };
-        let messages = Renderer::new(&config)
-            .unwrap()
-            .messages("Q{prompt}", Some("R"), "A");
-        let seen: Vec<_> = messages
-            .iter()
-            .map(|m| (m.role.as_str(), m.content.as_str(), m.reasoning.as_deref()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("system", "S", None),
-                ("user", "Return \\boxed{}. Q{prompt} !", None),
-                ("assistant", "A", Some("R")),
-            ]
-        );
+        let config =
+            RenderConfig { system_prompt: Some("S".into()), user_template: "Return \\boxed{}. {prompt} !".into(), format: "plain".into() };
+        let messages = Renderer::new(&config).unwrap().messages("Q{prompt}", Some("R"), "A");
+        let seen: Vec<_> = messages.iter().map(|m| (m.role.as_str(), m.content.as_str(), m.reasoning.as_deref())).collect();
+        assert_eq!(seen, [("system", "S", None), ("user", "Return \\boxed{}. Q{prompt} !", None), ("assistant", "A", Some("R")),]);
     }
 }

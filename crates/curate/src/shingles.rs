@@ -84,18 +84,12 @@ fn word_at(text: &str, start: usize, word: &mut impl FnMut(u64, usize, usize)) -
                 };
                 match wide(c) {
                     Wide::Letter => {
-                        hash = c
-                            .to_lowercase()
-                            .fold(hash, |h, l| eat(h, u64::from(u32::from(l))));
+                        hash = c.to_lowercase().fold(hash, |h, l| eat(h, u64::from(u32::from(l))));
                         at += c.len_utf8();
                     }
                     _ if at > start => break,
                     Wide::Alone => {
-                        word(
-                            mix(eat(START, u64::from(u32::from(c)))),
-                            at,
-                            at + c.len_utf8(),
-                        );
+                        word(mix(eat(START, u64::from(u32::from(c)))), at, at + c.len_utf8());
                         return at + c.len_utf8();
                     }
                     Wide::Part => return at + c.len_utf8(),
@@ -117,18 +111,9 @@ enum Wide {
 fn wide(c: char) -> Wide {
     match u32::from(c) {
         // Kana, CJK ideographs and their extensions, Hangul is written with spaces.
-        0x3040..=0x30ff
-        | 0x3400..=0x4dbf
-        | 0x4e00..=0x9fff
-        | 0xf900..=0xfaff
-        | 0x20000..=0x3ffff => Wide::Alone,
+        0x3040..=0x30ff | 0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3ffff => Wide::Alone,
         // General, CJK and full-width punctuation.
-        0x2000..=0x206f
-        | 0x3000..=0x303f
-        | 0xff01..=0xff0f
-        | 0xff1a..=0xff20
-        | 0xff3b..=0xff40
-        | 0xff5b..=0xff65 => Wide::Part,
+        0x2000..=0x206f | 0x3000..=0x303f | 0xff01..=0xff0f | 0xff1a..=0xff20 | 0xff3b..=0xff40 | 0xff5b..=0xff65 => Wide::Part,
         _ if c.is_alphanumeric() => Wide::Letter,
         _ if c.is_whitespace() || c.is_control() => Wide::Part,
         _ => Wide::Alone,
@@ -155,14 +140,7 @@ impl Roller {
     pub fn new(n: usize) -> Self {
         let n = n.clamp(1, MAX_NGRAM);
         let leaving = (0..n).fold(1_u64, |p, _| p.wrapping_mul(BASE));
-        Self {
-            n,
-            ring: [0; MAX_NGRAM],
-            at: 0,
-            filled: 0,
-            hash: 0,
-            leaving,
-        }
+        Self { n, ring: [0; MAX_NGRAM], at: 0, filled: 0, hash: 0, leaving }
     }
 
     /// Takes in the next word; the hash of the n-gram that ends with it, once there are `n`.
@@ -174,11 +152,7 @@ impl Roller {
             self.at = 0;
         }
         // The ring starts with zeros, so that what leaves before it is full weighs nothing.
-        self.hash = self
-            .hash
-            .wrapping_mul(BASE)
-            .wrapping_add(word)
-            .wrapping_sub(old.wrapping_mul(self.leaving));
+        self.hash = self.hash.wrapping_mul(BASE).wrapping_add(word).wrapping_sub(old.wrapping_mul(self.leaving));
         self.filled += 1;
         (self.filled >= self.n).then(|| mix(self.hash))
     }
@@ -217,14 +191,8 @@ mod tests {
 
     #[test]
     fn words_of_prose_formulas_and_scripts() {
-        assert_eq!(
-            split("Don’t add 3.5, (x+2)^2!"),
-            ["Don", "t", "add", "3", "5", "x", "+", "2", "^", "2", "!"]
-        );
-        assert_eq!(
-            split("\\frac{1}{2} ≤ Größe"),
-            ["frac", "1", "2", "≤", "Größe"]
-        );
+        assert_eq!(split("Don’t add 3.5, (x+2)^2!"), ["Don", "t", "add", "3", "5", "x", "+", "2", "^", "2", "!"]);
+        assert_eq!(split("\\frac{1}{2} ≤ Größe"), ["frac", "1", "2", "≤", "Größe"]);
         assert_eq!(split("解方程x2。好"), ["解", "方", "程", "x2", "好"]);
         assert_eq!(split("a\u{3000}b\u{a0}c"), ["a", "b", "c"]);
         assert_eq!(split(""), Vec::<&str>::new());
@@ -245,9 +213,6 @@ mod tests {
         assert_ne!(grams("a b c", 3), grams("c b a", 3));
         // Short texts are one n-gram; a short text is not the beginning of a longer one.
         assert_eq!((grams("a b", 3).len(), grams("", 3).len()), (1, 0));
-        assert_ne!(
-            grams("a b", 3),
-            grams("a b", 4).iter().map(|g| g ^ 1).collect::<Vec<_>>()
-        );
+        assert_ne!(grams("a b", 3), grams("a b", 4).iter().map(|g| g ^ 1).collect::<Vec<_>>());
     }
 }

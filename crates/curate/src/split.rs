@@ -68,11 +68,7 @@ impl Splitter {
         for (setting, size) in [("test", config.test), ("validation", config.validation)] {
             if !(size.is_finite() && size >= 0.0 && (size < 1.0 || size.fract() == 0.0)) {
                 let limit = "a fraction from 0 to below 1 or a whole number of problems".into();
-                return Err(CurateError::OutOfRange {
-                    setting,
-                    limit,
-                    found: size.to_string(),
-                });
+                return Err(CurateError::OutOfRange { setting, limit, found: size.to_string() });
             }
         }
         if config.test < 1.0 && config.validation < 1.0 && config.test + config.validation >= 1.0 {
@@ -82,19 +78,12 @@ impl Splitter {
                 found: config.validation.to_string(),
             });
         }
-        Ok(Self {
-            config: config.clone(),
-            seed,
-            rows: Vec::new(),
-        })
+        Ok(Self { config: config.clone(), seed, rows: Vec::new() })
     }
 
     /// Takes in the next row.
     pub fn observe<R: Keyed>(&mut self, row: &R) {
-        self.rows.push((
-            text_key(row.problem_id()),
-            text_key(&normalise(&row.prompt())),
-        ));
+        self.rows.push((text_key(row.problem_id()), text_key(&normalise(&row.prompt()))));
     }
 
     /// Places every row.
@@ -103,21 +92,14 @@ impl Splitter {
     /// [`CurateError::TooFew`] if the sizes leave no problem to train on.
     pub fn finish(self) -> Result<Split, CurateError> {
         let groups = group(&self.rows);
-        let mut ranked: Vec<(u64, u128)> = groups
-            .texts
-            .iter()
-            .map(|text| (self.rank(*text), *text))
-            .collect();
+        let mut ranked: Vec<(u64, u128)> = groups.texts.iter().map(|text| (self.rank(*text), *text)).collect();
         ranked.sort_unstable();
         let held_out = |size: f64| if size < 1.0 { 0 } else { size as usize };
         let (test, validation) = (held_out(self.config.test), held_out(self.config.validation));
         if test + validation > 0 && test + validation >= ranked.len() {
             return Err(CurateError::TooFew {
                 setting: "test + validation".into(),
-                wanted: format!(
-                    "{} problems, at least 1 beside them to train on",
-                    test + validation
-                ),
+                wanted: format!("{} problems, at least 1 beside them to train on", test + validation),
                 found: format!("{} problems", ranked.len()),
             });
         }
@@ -142,15 +124,8 @@ impl Splitter {
             };
             places.insert(text, part);
         }
-        let parts: Vec<Part> = groups
-            .of_row
-            .iter()
-            .map(|g| places[&groups.texts[*g as usize]])
-            .collect();
-        Ok(Split {
-            proof: Proof::of(&self.rows, &parts),
-            parts,
-        })
+        let parts: Vec<Part> = groups.of_row.iter().map(|g| places[&groups.texts[*g as usize]]).collect();
+        Ok(Split { proof: Proof::of(&self.rows, &parts), parts })
     }
 
     fn rank(&self, text: u128) -> u64 {
@@ -176,9 +151,7 @@ impl Split {
     /// The rows of each part, in their order.
     #[must_use]
     pub fn rows(&self, part: Part) -> Vec<usize> {
-        (0..self.parts.len())
-            .filter(|r| self.parts[*r] == part)
-            .collect()
+        (0..self.parts.len()).filter(|r| self.parts[*r] == part).collect()
     }
 }
 
@@ -209,17 +182,14 @@ pub struct Proof {
 impl Proof {
     fn of(rows: &[(u128, u128)], parts: &[Part]) -> Self {
         let distinct = |key: fn(&(u128, u128)) -> u128| {
-            let mut seen: Vec<(u128, Part)> =
-                rows.iter().zip(parts).map(|(r, p)| (key(r), *p)).collect();
+            let mut seen: Vec<(u128, Part)> = rows.iter().zip(parts).map(|(r, p)| (key(r), *p)).collect();
             seen.sort_unstable();
             seen.dedup();
             seen
         };
         let (ids, texts) = (distinct(|r| r.0), distinct(|r| r.1));
-        let shared =
-            |seen: &[(u128, Part)]| seen.windows(2).filter(|w| w[0].0 == w[1].0).count() as u64;
-        let of =
-            |seen: &[(u128, Part)], part| seen.iter().filter(|(_, p)| *p == part).count() as u64;
+        let shared = |seen: &[(u128, Part)]| seen.windows(2).filter(|w| w[0].0 == w[1].0).count() as u64;
+        let of = |seen: &[(u128, Part)], part| seen.iter().filter(|(_, p)| *p == part).count() as u64;
         let count = |part| PartCount {
             part,
             rows: parts.iter().filter(|p| **p == part).count() as u64,
@@ -227,11 +197,7 @@ impl Proof {
             texts: of(&texts, part),
         };
         Self {
-            parts: Part::ALL
-                .into_iter()
-                .map(count)
-                .filter(|c| c.rows > 0)
-                .collect(),
+            parts: Part::ALL.into_iter().map(count).filter(|c| c.rows > 0).collect(),
             shared_ids: shared(&ids),
             shared_texts: shared(&texts),
         }
@@ -251,10 +217,7 @@ fn group(rows: &[(u128, u128)]) -> Groups {
     let (mut by_id, mut by_text) = (HashMap::new(), HashMap::new());
     for (n, (id, text)) in rows.iter().enumerate() {
         let n = n as u32;
-        for first in [
-            *by_id.entry(*id).or_insert(n),
-            *by_text.entry(*text).or_insert(n),
-        ] {
+        for first in [*by_id.entry(*id).or_insert(n), *by_text.entry(*text).or_insert(n)] {
             let (a, b) = (root(&mut parent, first), root(&mut parent, n));
             parent[a.max(b) as usize] = a.min(b);
         }

@@ -33,9 +33,7 @@ pub fn text_key(text: &str) -> u128 {
 #[must_use]
 pub fn seeded_rank(seed: u64, label: &str, id: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&seed.to_le_bytes())
-        .update(&(label.len() as u64).to_le_bytes());
+    hasher.update(&seed.to_le_bytes()).update(&(label.len() as u64).to_le_bytes());
     hasher.update(label.as_bytes()).update(id.as_bytes());
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
@@ -79,11 +77,7 @@ pub fn reflection_words(text: &str) -> u32 {
     let mut at = 0;
     while at < bytes.len() {
         let starts_word = bytes[at].is_ascii_lowercase() && !(at > 0 && word(bytes.get(at - 1)));
-        let found = if starts_word {
-            longest_phrase(&bytes[at..])
-        } else {
-            None
-        };
+        let found = if starts_word { longest_phrase(&bytes[at..]) } else { None };
         match found {
             Some(len) => {
                 count += 1;
@@ -96,32 +90,18 @@ pub fn reflection_words(text: &str) -> u32 {
 }
 
 fn longest_phrase(rest: &[u8]) -> Option<usize> {
-    let ends_word = |len: usize| {
-        !rest
-            .get(len)
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80)
-    };
+    let ends_word = |len: usize| !rest.get(len).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
     let fits = |p: &&&str| rest.starts_with(p.as_bytes()) && ends_word(p.len());
     REFLECTION_WORDS.iter().filter(fits).map(|p| p.len()).max()
 }
 
 fn fold_quotes(text: &str) -> Cow<'_, str> {
-    if text.contains('’') {
-        Cow::Owned(text.replace('’', "'"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.contains('’') { Cow::Owned(text.replace('’', "'")) } else { Cow::Borrowed(text) }
 }
 
 /// Marks that set thought off from the answer in one string; a text that moves into `reasoning` must not keep them.
-const THOUGHT_MARKS: &[&str] = &[
-    "<think>",
-    "</think>",
-    "<|begin_of_thought|>",
-    "<|end_of_thought|>",
-    "<|begin_of_solution|>",
-    "<|end_of_solution|>",
-];
+const THOUGHT_MARKS: &[&str] =
+    &["<think>", "</think>", "<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>"];
 
 /// The text without the marks of think sections, trimmed at both ends.
 #[must_use]
@@ -142,18 +122,13 @@ const THOUGHT_ENDS: &[&str] = &["</think>", "<|end_of_thought|>"];
 /// Thought and answer apart and without marks, also where a reply holds both in one string. An empty thought is none.
 #[must_use]
 pub fn apart(reasoning: Option<&str>, response: &str) -> (Option<String>, String) {
-    let cut = THOUGHT_ENDS
-        .iter()
-        .find_map(|mark| response.split_once(mark));
+    let cut = THOUGHT_ENDS.iter().find_map(|mark| response.split_once(mark));
     let (thought, answer) = match (reasoning, cut) {
         (None, Some((thought, answer))) => (Some(thought), answer),
         _ => (reasoning, response),
     };
     let thought = thought.map(without_thought_marks).filter(|t| !t.is_empty());
-    (
-        thought.map(Cow::into_owned),
-        without_thought_marks(answer).into_owned(),
-    )
+    (thought.map(Cow::into_owned), without_thought_marks(answer).into_owned())
 }
 
 /// Thought and answer as one text.
@@ -193,11 +168,7 @@ mod tests {
     fn rank_depends_on_all_parts() {
         let r = seeded_rank(1, "split", "a");
         assert_eq!(r, seeded_rank(1, "split", "a"));
-        assert!(
-            r != seeded_rank(2, "split", "a")
-                && r != seeded_rank(1, "mix", "a")
-                && r != seeded_rank(1, "split", "b")
-        );
+        assert!(r != seeded_rank(2, "split", "a") && r != seeded_rank(1, "mix", "a") && r != seeded_rank(1, "split", "b"));
         assert_ne!(seeded_rank(1, "ab", "c"), seeded_rank(1, "a", "bc"));
     }
 }

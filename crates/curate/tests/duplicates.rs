@@ -30,90 +30,29 @@ fn equal_and_nearly_equal_prompts() {
         with_prompt("b", 1, LONG, "w"),
         with_prompt("d", 0, "What is 2 + 2?", "4"),
     ];
-    let exact = dedup(
-        &rows,
-        &DedupConfig {
-            method: Method::Exact,
-            ..DedupConfig::default()
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        exact.decisions.mask().collect::<Vec<_>>(),
-        [false, true, true, false, true]
-    );
-    assert_eq!(
-        exact.decisions.dropped(),
-        BTreeMap::from([("prompt equal to another problem's".into(), 2)])
-    );
-    let near = dedup(
-        &rows,
-        &DedupConfig {
-            threshold: 0.5,
-            ..DedupConfig::default()
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        near.decisions.mask().collect::<Vec<_>>(),
-        [false, true, false, false, true]
-    );
+    let exact = dedup(&rows, &DedupConfig { method: Method::Exact, ..DedupConfig::default() }).unwrap();
+    assert_eq!(exact.decisions.mask().collect::<Vec<_>>(), [false, true, true, false, true]);
+    assert_eq!(exact.decisions.dropped(), BTreeMap::from([("prompt equal to another problem's".into(), 2)]));
+    let near = dedup(&rows, &DedupConfig { threshold: 0.5, ..DedupConfig::default() }).unwrap();
+    assert_eq!(near.decisions.mask().collect::<Vec<_>>(), [false, true, false, false, true]);
     let cluster = &near.clusters[0];
-    assert_eq!(
-        (
-            cluster.kept,
-            cluster.dropped.iter().map(|d| d.0).collect::<Vec<_>>()
-        ),
-        (1, vec![0, 2])
-    );
-    let strict = dedup(
-        &rows,
-        &DedupConfig {
-            threshold: 0.9,
-            ..DedupConfig::default()
-        },
-    )
-    .unwrap();
+    assert_eq!((cluster.kept, cluster.dropped.iter().map(|d| d.0).collect::<Vec<_>>()), (1, vec![0, 2]));
+    let strict = dedup(&rows, &DedupConfig { threshold: 0.9, ..DedupConfig::default() }).unwrap();
     assert!(strict.decisions.keeps(2));
 }
 
 #[test]
 fn the_best_of_a_cluster_stays() {
-    let mut rows = [
-        attempt("a", 0, None, LONG),
-        attempt("b", 0, None, LONG),
-        attempt("c", 0, None, "other"),
-    ];
+    let mut rows = [attempt("a", 0, None, LONG), attempt("b", 0, None, LONG), attempt("c", 0, None, "other")];
     rows[0].completion_tokens = Some(9);
     rows[1].completion_tokens = Some(5);
-    let config = |order: &str| DedupConfig {
-        on: On::Response,
-        order_by: Some(order.into()),
-        ..DedupConfig::default()
-    };
+    let config = |order: &str| DedupConfig { on: On::Response, order_by: Some(order.into()), ..DedupConfig::default() };
     let kept = |d: Duplicates| d.decisions.mask().collect::<Vec<_>>();
-    assert_eq!(
-        kept(dedup(&rows, &config("completion_tokens")).unwrap()),
-        [false, true, true]
-    );
-    assert_eq!(
-        kept(dedup(&rows, &config("completion_tokens desc")).unwrap()),
-        [true, false, true]
-    );
+    assert_eq!(kept(dedup(&rows, &config("completion_tokens")).unwrap()), [false, true, true]);
+    assert_eq!(kept(dedup(&rows, &config("completion_tokens desc")).unwrap()), [true, false, true]);
     let error = dedup(&rows, &config("tokens")).unwrap_err().to_string();
-    assert!(
-        error.starts_with("no column `tokens` in attempts"),
-        "{error}"
-    );
-    let error = dedup(
-        &rows,
-        &DedupConfig {
-            threshold: 7.0,
-            ..DedupConfig::default()
-        },
-    )
-    .unwrap_err()
-    .to_string();
+    assert!(error.starts_with("no column `tokens` in attempts"), "{error}");
+    let error = dedup(&rows, &DedupConfig { threshold: 7.0, ..DedupConfig::default() }).unwrap_err().to_string();
     assert_eq!(error, "`threshold` must be from 0.1 to 1, found 7");
 }
 
@@ -134,62 +73,24 @@ fn contamination_names_item_rule_and_words() {
         with_prompt("b", 0, "Think of one.", &format!("For example: {LONG}")),
         with_prompt("c", 0, "what is  2 + 2?", "4"),
         with_prompt("d", 0, "What is 2 + 3?", "5"),
-        with_prompt(
-            "e",
-            0,
-            &LONG.replace("48", "52").replace("clips", "pins"),
-            "x",
-        ),
+        with_prompt("e", 0, &LONG.replace("48", "52").replace("clips", "pins"), "x"),
     ];
     let found = scan(&DecontaminateConfig::default(), &rows);
-    assert_eq!(
-        found.decisions.mask().collect::<Vec<_>>(),
-        [false, false, false, false, true, true]
-    );
-    let seen: Vec<_> = found
-        .matches
-        .iter()
-        .map(|m| (m.problem_id.as_str(), m.item_id.as_str(), m.rule))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            ("a", "g1", Rule::Ngram),
-            ("b", "g1", Rule::Ngram),
-            ("c", "g2", Rule::Exact)
-        ]
-    );
-    assert_eq!(
-        found.matches[0].excerpt,
-        "natalia sold clips to 48 of her friends in april, and then she"
-    );
+    assert_eq!(found.decisions.mask().collect::<Vec<_>>(), [false, false, false, false, true, true]);
+    let seen: Vec<_> = found.matches.iter().map(|m| (m.problem_id.as_str(), m.item_id.as_str(), m.rule)).collect();
+    assert_eq!(seen, [("a", "g1", Rule::Ngram), ("b", "g1", Rule::Ngram), ("c", "g2", Rule::Exact)]);
+    assert_eq!(found.matches[0].excerpt, "natalia sold clips to 48 of her friends in april, and then she");
     assert_eq!(found.by_benchmark(), BTreeMap::from([("gsm8k".into(), 3)]));
-    let prompts_only = scan(
-        &DecontaminateConfig {
-            replies: false,
-            ..DecontaminateConfig::default()
-        },
-        &rows,
-    );
+    let prompts_only = scan(&DecontaminateConfig { replies: false, ..DecontaminateConfig::default() }, &rows);
     assert!(prompts_only.decisions.keeps(2));
 }
 
 #[test]
 fn near_items_need_the_same_numbers() {
-    let config = DecontaminateConfig {
-        ngram: 0,
-        near: 0.6,
-        ..DecontaminateConfig::default()
-    };
-    let rows = [
-        with_prompt("a", 0, &LONG.replace("altogether", "overall"), "x"),
-        with_prompt("b", 0, &LONG.replace("48", "52"), "x"),
-    ];
+    let config = DecontaminateConfig { ngram: 0, near: 0.6, ..DecontaminateConfig::default() };
+    let rows = [with_prompt("a", 0, &LONG.replace("altogether", "overall"), "x"), with_prompt("b", 0, &LONG.replace("48", "52"), "x")];
     let found = scan(&config, &rows);
-    assert_eq!(
-        (found.decisions.keeps(0), found.decisions.keeps(1)),
-        (false, true)
-    );
+    assert_eq!((found.decisions.keeps(0), found.decisions.keeps(1)), (false, true));
     assert_eq!(found.matches[0].rule, Rule::Near);
 }
 
@@ -197,30 +98,10 @@ fn near_items_need_the_same_numbers() {
 fn settings_are_checked() {
     let error = |config| Index::new(&config).map(|_| ()).unwrap_err().to_string();
     let base = DecontaminateConfig::default;
-    assert_eq!(
-        error(DecontaminateConfig {
-            ngram: 33,
-            ..base()
-        }),
-        "`ngram` must be at most 32 words, found 33"
-    );
-    assert_eq!(
-        error(DecontaminateConfig {
-            near: 2.0,
-            ..base()
-        }),
-        "`near` must be 0 (off) or from 0.1 to 1, found 2"
-    );
-    let none = DecontaminateConfig {
-        ngram: 0,
-        exact: false,
-        near: 0.0,
-        ..base()
-    };
-    assert_eq!(
-        error(none),
-        "`decontaminate` must be one rule at least (`ngram`, `exact` or `near`), found none"
-    );
+    assert_eq!(error(DecontaminateConfig { ngram: 33, ..base() }), "`ngram` must be at most 32 words, found 33");
+    assert_eq!(error(DecontaminateConfig { near: 2.0, ..base() }), "`near` must be 0 (off) or from 0.1 to 1, found 2");
+    let none = DecontaminateConfig { ngram: 0, exact: false, near: 0.0, ..base() };
+    assert_eq!(error(none), "`decontaminate` must be one rule at least (`ngram`, `exact` or `near`), found none");
 }
 
 fn similarity(a: &str, b: &str, n: usize) -> f64 {

@@ -7,38 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::attempt;
 use potstill_curate::mix::{Quota, mix};
 use potstill_curate::split::{Part, Split, split};
-use potstill_curate::{
-    MixConfig, Mixer, NOT_BEST, PerProblem, PerProblemConfig, SampleConfig, SampleMaker,
-    SplitConfig, per_problem,
-};
+use potstill_curate::{MixConfig, Mixer, NOT_BEST, PerProblem, PerProblemConfig, SampleConfig, SampleMaker, SplitConfig, per_problem};
 use potstill_data::{Attempt, Sample, Scalar};
 use proptest::prelude::*;
 
 fn best(keep: u32, order_by: Option<&str>) -> PerProblemConfig {
-    PerProblemConfig {
-        keep,
-        order_by: order_by.map(str::to_owned),
-    }
+    PerProblemConfig { keep, order_by: order_by.map(str::to_owned) }
 }
 
 fn samples(problem: &str, n: usize) -> Vec<Sample> {
     let maker = SampleMaker::new(&SampleConfig::default()).unwrap();
-    (0..n)
-        .map(|i| {
-            maker
-                .sample(&attempt(&format!("{problem}{i}"), 0, None, "\\boxed{14}"))
-                .unwrap()
-        })
-        .collect()
+    (0..n).map(|i| maker.sample(&attempt(&format!("{problem}{i}"), 0, None, "\\boxed{14}")).unwrap()).collect()
 }
 
 #[test]
 fn the_best_of_each_problem_stay() {
-    let rows = [
-        attempt("a", 0, None, "long \\boxed{14}"),
-        attempt("b", 0, None, "x"),
-        attempt("a", 1, None, "\\boxed{14}"),
-    ];
+    let rows = [attempt("a", 0, None, "long \\boxed{14}"), attempt("b", 0, None, "x"), attempt("a", 1, None, "\\boxed{14}")];
     let short = per_problem(&rows, &best(1, Some("completion_tokens"))).unwrap();
     assert_eq!(short.mask().collect::<Vec<_>>(), [false, true, true]);
     assert_eq!(short.dropped(), BTreeMap::from([(NOT_BEST.to_owned(), 1)]));
@@ -53,137 +37,46 @@ fn the_best_of_each_problem_stay() {
 
 #[test]
 fn settings_name_what_is_wrong() {
-    let error = |config| {
-        PerProblem::new::<Attempt>(&config, Some(&["level"]))
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
-    };
-    assert_eq!(
-        error(best(0, None)),
-        "`per_problem.keep` must be at least 1, found 0"
-    );
-    assert!(
-        error(best(1, Some("completion_token"))).ends_with("did you mean `completion_tokens`?")
-    );
+    let error = |config| PerProblem::new::<Attempt>(&config, Some(&["level"])).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error(best(0, None)), "`per_problem.keep` must be at least 1, found 0");
+    assert!(error(best(1, Some("completion_token"))).ends_with("did you mean `completion_tokens`?"));
     assert!(error(best(1, Some("meta.lvel"))).ends_with("did you mean `meta.level`?"));
-    assert_eq!(
-        error(best(1, Some("a down"))),
-        "`order_by` must be `COLUMN`, `COLUMN asc` or `COLUMN desc`, found `a down`"
-    );
-    let size = |test, validation| {
-        split::<Attempt>(&[], &SplitConfig { test, validation }, 0)
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
-    };
-    assert_eq!(
-        size(1.5, 0.0),
-        "`test` must be a fraction from 0 to below 1 or a whole number of problems, found 1.5"
-    );
-    assert_eq!(
-        size(0.5, 0.6),
-        "`validation` must be below 0.5 beside test = 0.5, found 0.6"
-    );
-    assert_eq!(
-        size(3.0, 0.0),
-        "test + validation asks for 3 problems, at least 1 beside them to train on but there are only 0 problems"
-    );
-    let mixed = |config: MixConfig| {
-        Mixer::new::<Sample>(&config, &["math", "code"], 0)
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
-    };
-    let weights = |name: &str, w: f64| MixConfig {
-        weights: BTreeMap::from([(name.to_owned(), w)]),
-        ..MixConfig::default()
-    };
-    assert_eq!(
-        mixed(weights("maths", 1.0)),
-        "no input `maths` (there are: math, code); did you mean `math`?"
-    );
-    assert_eq!(
-        mixed(weights("math", -1.0)),
-        "`weights` must be 0 or more, found -1"
-    );
+    assert_eq!(error(best(1, Some("a down"))), "`order_by` must be `COLUMN`, `COLUMN asc` or `COLUMN desc`, found `a down`");
+    let size = |test, validation| split::<Attempt>(&[], &SplitConfig { test, validation }, 0).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(size(1.5, 0.0), "`test` must be a fraction from 0 to below 1 or a whole number of problems, found 1.5");
+    assert_eq!(size(0.5, 0.6), "`validation` must be below 0.5 beside test = 0.5, found 0.6");
+    assert_eq!(size(3.0, 0.0), "test + validation asks for 3 problems, at least 1 beside them to train on but there are only 0 problems");
+    let mixed = |config: MixConfig| Mixer::new::<Sample>(&config, &["math", "code"], 0).map(|_| ()).unwrap_err().to_string();
+    let weights = |name: &str, w: f64| MixConfig { weights: BTreeMap::from([(name.to_owned(), w)]), ..MixConfig::default() };
+    assert_eq!(mixed(weights("maths", 1.0)), "no input `maths` (there are: math, code); did you mean `math`?");
+    assert_eq!(mixed(weights("math", -1.0)), "`weights` must be 0 or more, found -1");
 }
 
 #[test]
 fn sizes_and_fractions_of_problems() {
-    let rows: Vec<Attempt> = (0..1000)
-        .flat_map(|p| (0..3).map(move |s| attempt(&format!("p{p}"), s, None, "x")))
-        .collect();
-    let sized = split(
-        &rows,
-        &SplitConfig {
-            test: 100.0,
-            validation: 50.0,
-        },
-        1,
-    )
-    .unwrap();
+    let rows: Vec<Attempt> = (0..1000).flat_map(|p| (0..3).map(move |s| attempt(&format!("p{p}"), s, None, "x"))).collect();
+    let sized = split(&rows, &SplitConfig { test: 100.0, validation: 50.0 }, 1).unwrap();
     let problems: Vec<u64> = sized.proof.parts.iter().map(|p| p.problems).collect();
-    assert_eq!(
-        (problems, sized.rows(Part::Test).len()),
-        (vec![850, 100, 50], 300)
-    );
-    let fraction = split(
-        &rows,
-        &SplitConfig {
-            test: 0.1,
-            validation: 0.1,
-        },
-        1,
-    )
-    .unwrap();
+    assert_eq!((problems, sized.rows(Part::Test).len()), (vec![850, 100, 50], 300));
+    let fraction = split(&rows, &SplitConfig { test: 0.1, validation: 0.1 }, 1).unwrap();
     let test = fraction.rows(Part::Test).len() / 3;
     assert!((70..130).contains(&test), "{test} of 1000 problems");
     // Rows added later move nothing.
-    let fewer = split(
-        &rows[..1500],
-        &SplitConfig {
-            test: 0.1,
-            validation: 0.1,
-        },
-        1,
-    )
-    .unwrap();
+    let fewer = split(&rows[..1500], &SplitConfig { test: 0.1, validation: 0.1 }, 1).unwrap();
     assert!((0..1500).all(|r| fewer.part(r) == fraction.part(r)));
-    assert_ne!(
-        fraction,
-        split(
-            &rows,
-            &SplitConfig {
-                test: 0.1,
-                validation: 0.1
-            },
-            2
-        )
-        .unwrap()
-    );
+    assert_ne!(fraction, split(&rows, &SplitConfig { test: 0.1, validation: 0.1 }, 2).unwrap());
 }
 
 #[test]
 fn equal_prompts_stay_together() {
-    let mut rows: Vec<Attempt> = (0..200)
-        .map(|p| attempt(&format!("p{p}"), 0, None, "x"))
-        .collect();
+    let mut rows: Vec<Attempt> = (0..200).map(|p| attempt(&format!("p{p}"), 0, None, "x")).collect();
     for (n, row) in rows.iter_mut().enumerate() {
         row.problem.prompt = format!("Add  {}", n % 100);
         if n >= 100 {
             row.problem.prompt = row.problem.prompt.replace("Add  ", "add ");
         }
     }
-    let halves = split(
-        &rows,
-        &SplitConfig {
-            test: 0.5,
-            validation: 0.0,
-        },
-        3,
-    )
-    .unwrap();
+    let halves = split(&rows, &SplitConfig { test: 0.5, validation: 0.0 }, 3).unwrap();
     assert!((0..100).all(|n| halves.part(n) == halves.part(n + 100)));
     assert_eq!((halves.proof.shared_ids, halves.proof.shared_texts), (0, 0));
 }
@@ -197,16 +90,7 @@ fn mixing_whole_inputs_keeps_every_row_once() {
     let (again, _) = mix(&[("a", &a), ("b", &b)], &MixConfig::default(), 1).unwrap();
     let (other, _) = mix(&[("a", &a), ("b", &b)], &MixConfig::default(), 2).unwrap();
     assert!(rows == again && rows != other);
-    let ordered = mix(
-        &[("a", &a), ("b", &b)],
-        &MixConfig {
-            keep_order: true,
-            ..MixConfig::default()
-        },
-        1,
-    )
-    .unwrap()
-    .0;
+    let ordered = mix(&[("a", &a), ("b", &b)], &MixConfig { keep_order: true, ..MixConfig::default() }, 1).unwrap().0;
     assert_eq!(ordered, [a, b].concat());
 }
 
@@ -214,37 +98,14 @@ fn mixing_whole_inputs_keeps_every_row_once() {
 fn shares_repeats_and_quotas() {
     let (a, b) = (samples("a", 90), samples("b", 10));
     let weights = BTreeMap::from([("a".to_owned(), 1.0), ("b".to_owned(), 1.0)]);
-    let even = MixConfig {
-        weights,
-        ..MixConfig::default()
-    };
+    let even = MixConfig { weights, ..MixConfig::default() };
     let inputs = [("a", a.as_slice()), ("b", b.as_slice())];
     let (rows, decisions) = mix(&inputs, &even, 1).unwrap();
-    assert_eq!(
-        (
-            rows.len(),
-            decisions[0].dropped()["beyond its input's share"]
-        ),
-        (20, 80)
-    );
-    let forced = MixConfig {
-        rows: Some(100),
-        ..even.clone()
-    };
+    assert_eq!((rows.len(), decisions[0].dropped()["beyond its input's share"]), (20, 80));
+    let forced = MixConfig { rows: Some(100), ..even.clone() };
     let error = mix(&inputs, &forced, 1).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "input `b` asks for 50 rows (none twice; raise max_repeats) but there are only 10 rows"
-    );
-    let (rows, _) = mix(
-        &inputs,
-        &MixConfig {
-            max_repeats: Some(5),
-            ..forced
-        },
-        1,
-    )
-    .unwrap();
+    assert_eq!(error, "input `b` asks for 50 rows (none twice; raise max_repeats) but there are only 10 rows");
+    let (rows, _) = mix(&inputs, &MixConfig { max_repeats: Some(5), ..forced }, 1).unwrap();
     let ids: BTreeSet<_> = rows.iter().map(|s| s.sample_id.clone()).collect();
     assert_eq!((rows.len(), ids.len()), (100, 100));
     assert_eq!(rows.iter().filter(|s| s.problem_id == "b3").count(), 5);
@@ -253,24 +114,9 @@ fn shares_repeats_and_quotas() {
     for (n, row) in levels.iter_mut().enumerate() {
         row.meta.insert("level".into(), Scalar::Int((n % 3) as i64));
     }
-    let quota = Quota {
-        by: "meta.level".into(),
-        each: Some(4),
-        max: BTreeMap::from([("2".into(), 1)]),
-    };
-    let (rows, decisions) = mix(
-        &[("c", &levels)],
-        &MixConfig {
-            quota: Some(quota),
-            ..MixConfig::default()
-        },
-        1,
-    )
-    .unwrap();
-    assert_eq!(
-        (rows.len(), decisions[0].dropped()["beyond its quota"]),
-        (9, 21)
-    );
+    let quota = Quota { by: "meta.level".into(), each: Some(4), max: BTreeMap::from([("2".into(), 1)]) };
+    let (rows, decisions) = mix(&[("c", &levels)], &MixConfig { quota: Some(quota), ..MixConfig::default() }, 1).unwrap();
+    assert_eq!((rows.len(), decisions[0].dropped()["beyond its quota"]), (9, 21));
 }
 
 proptest! {

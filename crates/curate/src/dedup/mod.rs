@@ -65,13 +65,7 @@ pub struct DedupConfig {
 
 impl Default for DedupConfig {
     fn default() -> Self {
-        Self {
-            on: On::Prompt,
-            method: Method::Near,
-            threshold: 0.7,
-            ngram: 5,
-            order_by: None,
-        }
+        Self { on: On::Prompt, method: Method::Near, threshold: 0.7, ngram: 5, order_by: None }
     }
 }
 
@@ -81,24 +75,12 @@ impl DedupConfig {
     /// # Errors
     /// A threshold or n-gram outside its range, or an `order_by` that is not a column.
     pub fn check<R: Keyed>(&self) -> Result<Option<OrderBy>, CurateError> {
-        let out_of_range = |setting, limit: &str, found: String| CurateError::OutOfRange {
-            setting,
-            limit: limit.into(),
-            found,
-        };
+        let out_of_range = |setting, limit: &str, found: String| CurateError::OutOfRange { setting, limit: limit.into(), found };
         if !(0.1..=1.0).contains(&self.threshold) {
-            return Err(out_of_range(
-                "threshold",
-                "from 0.1 to 1",
-                self.threshold.to_string(),
-            ));
+            return Err(out_of_range("threshold", "from 0.1 to 1", self.threshold.to_string()));
         }
         if !(1..=MAX_NGRAM).contains(&(self.ngram as usize)) {
-            return Err(out_of_range(
-                "ngram",
-                "from 1 to 32 words",
-                self.ngram.to_string(),
-            ));
+            return Err(out_of_range("ngram", "from 1 to 32 words", self.ngram.to_string()));
         }
         let order = self.order_by.as_deref().map(OrderBy::parse).transpose()?;
         if let Some(order) = &order {
@@ -129,9 +111,7 @@ impl Reply for Attempt {
 impl Reply for Sample {
     fn reply(&self) -> String {
         let said = self.messages.iter().filter(|m| m.role == "assistant");
-        said.map(|m| whole(m.reasoning.as_deref(), &m.content))
-            .collect::<Vec<_>>()
-            .join("\n\n")
+        said.map(|m| whole(m.reasoning.as_deref(), &m.content)).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -223,10 +203,7 @@ impl Deduper {
         let value = self.order.as_ref().and_then(|o| row.value(&o.column));
         if self.by_problem {
             let unit = self.problems.len() as u32;
-            let known = *self
-                .problems
-                .entry(text_key(row.problem_id()))
-                .or_insert(unit);
+            let known = *self.problems.entry(text_key(row.problem_id())).or_insert(unit);
             self.units.push(known);
             if known == unit {
                 self.unit(&row.prompt(), value, row.problem_id().into());
@@ -290,13 +267,7 @@ impl Deduper {
                 bucket += u64::from(shared);
             }
         }
-        Candidates {
-            sets: vec![Box::default(); count],
-            needed,
-            next: 0,
-            first: self,
-            seen: FxHashSet::default(),
-        }
+        Candidates { sets: vec![Box::default(); count], needed, next: 0, first: self, seen: FxHashSet::default() }
     }
 }
 
@@ -320,10 +291,7 @@ impl Candidates {
     /// Is row `row` needed in the second pass? The others may be left out by calling [`Candidates::skip`].
     #[must_use]
     pub fn needs(&self, row: usize) -> bool {
-        self.first
-            .units
-            .get(row)
-            .is_some_and(|unit| self.needed[*unit as usize])
+        self.first.units.get(row).is_some_and(|unit| self.needed[*unit as usize])
     }
 
     /// Passes over the next row.
@@ -352,10 +320,7 @@ impl Candidates {
         let mut order: Vec<u32> = (0..first.ranks.len() as u32).collect();
         order.sort_by(|a, b| {
             let ((x, i), (y, j)) = (&first.ranks[*a as usize], &first.ranks[*b as usize]);
-            let by_column = first
-                .order
-                .as_ref()
-                .map_or(Ordering::Equal, |o| o.order(x.as_ref(), y.as_ref()));
+            let by_column = first.order.as_ref().map_or(Ordering::Equal, |o| o.order(x.as_ref(), y.as_ref()));
             by_column.then_with(|| natural(i, j)).then(a.cmp(b))
         });
         let (found, verified, capped) = match first.method {
@@ -388,11 +353,7 @@ impl Candidates {
                     }
                     budget -= 1;
                     verified += 1;
-                    if let Some(j) = jaccard(
-                        &self.sets[unit as usize],
-                        &self.sets[*other as usize],
-                        self.first.threshold,
-                    ) {
+                    if let Some(j) = jaccard(&self.sets[unit as usize], &self.sets[*other as usize], self.first.threshold) {
                         best = Some((*other, j as f32));
                         break 'candidates;
                     }
@@ -400,10 +361,7 @@ impl Candidates {
             }
             found[unit as usize] = best;
             if best.is_none() {
-                buckets
-                    .iter()
-                    .filter(|b| **b != SINGLE)
-                    .for_each(|b| kept.entry(*b).or_default().push(unit));
+                buckets.iter().filter(|b| **b != SINGLE).for_each(|b| kept.entry(*b).or_default().push(unit));
             }
         }
         (found, verified, capped)
@@ -438,14 +396,10 @@ impl Deduper {
         for (row, unit) in self.units.iter().enumerate().rev() {
             row_of[*unit as usize] = row as u32;
         }
-        let mut clusters: std::collections::BTreeMap<u32, Vec<(u32, f32)>> =
-            std::collections::BTreeMap::new();
+        let mut clusters: std::collections::BTreeMap<u32, Vec<(u32, f32)>> = std::collections::BTreeMap::new();
         for (unit, repeats) in found.iter().enumerate() {
             if let Some((kept, similarity)) = repeats {
-                clusters
-                    .entry(row_of[*kept as usize])
-                    .or_default()
-                    .push((row_of[unit], *similarity));
+                clusters.entry(row_of[*kept as usize]).or_default().push((row_of[unit], *similarity));
             }
         }
         let sorted = |(kept, mut dropped): (u32, Vec<(u32, f32)>)| {
@@ -465,10 +419,7 @@ impl Deduper {
 ///
 /// # Errors
 /// As [`Deduper::new`].
-pub fn dedup<R: Keyed + Reply>(
-    rows: &[R],
-    config: &DedupConfig,
-) -> Result<Duplicates, CurateError> {
+pub fn dedup<R: Keyed + Reply>(rows: &[R], config: &DedupConfig) -> Result<Duplicates, CurateError> {
     let mut first = Deduper::new::<R>(config)?;
     rows.iter().for_each(|row| first.observe(row));
     let mut second = first.candidates();

@@ -28,18 +28,11 @@ impl Bands {
     pub fn of(threshold: f64) -> Self {
         let bands = |rows: usize| {
             let band = threshold.powi(rows as i32);
-            if band >= 1.0 {
-                1.0
-            } else {
-                ((1.0 - RECALL).ln() / (1.0 - band).ln()).ceil().max(1.0)
-            }
+            if band >= 1.0 { 1.0 } else { ((1.0 - RECALL).ln() / (1.0 - band).ln()).ceil().max(1.0) }
         };
         let fits = |rows: &usize| bands(*rows) * *rows as f64 <= MAX_BINS as f64;
         let rows = (1..=16).rev().find(fits).unwrap_or(1);
-        Self {
-            bands: bands(rows).min(MAX_BINS as f64) as usize,
-            rows,
-        }
+        Self { bands: bands(rows).min(MAX_BINS as f64) as usize, rows }
     }
 
     /// Appends one key per band for the n-grams of a text (repetitions do not matter). Nothing for no n-grams.
@@ -48,11 +41,7 @@ impl Bands {
             return;
         }
         sketch(shingles, self.bands * self.rows, bins);
-        let key = |(band, values): (usize, &[u64])| {
-            values
-                .iter()
-                .fold(band as u64, |key, v| mix(key ^ v).wrapping_add(*v))
-        };
+        let key = |(band, values): (usize, &[u64])| values.iter().fold(band as u64, |key, v| mix(key ^ v).wrapping_add(*v));
         out.extend(bins.chunks_exact(self.rows).enumerate().map(key));
     }
 }
@@ -67,11 +56,7 @@ fn sketch(shingles: &[u64], size: usize, bins: &mut Vec<u64>) {
         let salt = mix(round as u64 + 1);
         for shingle in shingles {
             let hash = mix(shingle ^ salt);
-            let bin = if round < size {
-                ((hash >> 32) as usize * size) >> 32
-            } else {
-                round - size
-            };
+            let bin = if round < size { ((hash >> 32) as usize * size) >> 32 } else { round - size };
             // A value of an earlier round always wins.
             let value = ((round as u64) << 32) | (hash & 0xffff_ffff);
             if value < bins[bin] {
@@ -119,21 +104,12 @@ mod tests {
     #[test]
     fn the_shape_follows_from_the_threshold() {
         assert_eq!(Bands::of(0.7), Bands { bands: 17, rows: 4 });
-        assert_eq!(
-            Bands::of(0.9),
-            Bands {
-                bands: 11,
-                rows: 10
-            }
-        );
+        assert_eq!(Bands::of(0.9), Bands { bands: 11, rows: 10 });
         assert_eq!(Bands::of(1.0), Bands { bands: 1, rows: 16 });
         for threshold in [0.3, 0.5, 0.6, 0.7, 0.8, 0.95] {
             let Bands { bands, rows } = Bands::of(threshold);
             assert!(bands * rows <= MAX_BINS);
-            assert!(
-                1.0 - (1.0 - threshold.powi(rows as i32)).powi(bands as i32) >= RECALL - 1e-9,
-                "{threshold}"
-            );
+            assert!(1.0 - (1.0 - threshold.powi(rows as i32)).powi(bands as i32) >= RECALL - 1e-9, "{threshold}");
         }
     }
 
@@ -146,10 +122,7 @@ mod tests {
             for trial in 0..200_u64 {
                 let element = |n: u32| mix((trial << 32) | u64::from(n));
                 let a: Vec<u64> = (0..common + own).map(element).collect();
-                let b: Vec<u64> = (0..common)
-                    .chain(common + own..common + 2 * own)
-                    .map(element)
-                    .collect();
+                let b: Vec<u64> = (0..common).chain(common + own..common + 2 * own).map(element).collect();
                 let (mut x, mut y) = (Vec::new(), Vec::new());
                 sketch(&a, 64, &mut x);
                 sketch(&b, 64, &mut y);
@@ -157,10 +130,7 @@ mod tests {
                 all += 64;
             }
             let estimate = agree as f64 / f64::from(all);
-            assert!(
-                (estimate - truth).abs() < 0.03,
-                "J = {truth}, found {estimate}"
-            );
+            assert!((estimate - truth).abs() < 0.03, "J = {truth}, found {estimate}");
         }
     }
 

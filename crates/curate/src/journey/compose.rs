@@ -2,26 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use potstill_data::{Attempt, Meta, Sample, SampleKind, Scalar, Verdict};
+use potstill_data::{Attempt, Sample, SampleKind, Verdict};
 
+use super::meta::describe;
 use super::report::Skip;
 use super::seen::{Mistake, Seen, judge_answer, judge_text};
 use super::{Cut, Eyes, JourneyConfig, JourneySource, Writer, reflection};
 use crate::error::CurateError;
 use crate::render::{Renderer, as_is, problem_meta};
-use crate::text::{reflection_words, whole};
-
-/// Meta column: where the mistake comes from, `recovered` or `joined`.
-pub const ORIGIN: &str = "journey_origin";
-/// Meta column: the first wrong answer (absent for a wrong turn without one).
-pub const WRONG_ANSWER: &str = "journey_wrong_answer";
-/// Meta column: where the first mistake has been said, as a fraction of the whole text.
-pub const FIRST_ERROR_AT: &str = "journey_first_error_at";
-/// Meta column: characters of the reasoning (of the content where there is none) before the correction begins; a
-/// trainer that teaches the correction and not the mistake gives weight 0 to them.
-pub const MISTAKE_CHARS: &str = "journey_mistake_chars";
-/// Meta column: reflection words in the whole text.
-pub const REFLECTION_WORDS: &str = "journey_reflection_words";
+use crate::text::whole;
 
 /// A journey before a writer has seen it; it ends correct already.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,43 +78,23 @@ impl Journey {
     /// Counts of 0, no source, an empty reflection, or a wrong `render` table.
     pub fn new(config: JourneyConfig, seed: u64) -> Result<Self, CurateError> {
         let positive = |setting, value: u32| match value {
-            0 => Err(CurateError::OutOfRange {
-                setting,
-                limit: "at least 1".into(),
-                found: "0".into(),
-            }),
+            0 => Err(CurateError::OutOfRange { setting, limit: "at least 1".into(), found: "0".into() }),
             _ => Ok(()),
         };
         positive("per_problem", config.per_problem)?;
         positive("wrong_attempts", config.wrong_attempts)?;
         if config.from.is_empty() {
-            let (limit, found) = (
-                "`recovered`, `joined` or both".into(),
-                "an empty list".into(),
-            );
-            return Err(CurateError::OutOfRange {
-                setting: "from",
-                limit,
-                found,
-            });
+            let (limit, found) = ("`recovered`, `joined` or both".into(), "an empty list".into());
+            return Err(CurateError::OutOfRange { setting: "from", limit, found });
         }
         reflection::check(&config.reflections)?;
         let renderer = Renderer::new(&config.render)?;
-        Ok(Self {
-            config,
-            seed,
-            renderer,
-        })
+        Ok(Self { config, seed, renderer })
     }
 
     /// All steps for one problem: draft, write (if there is a writer), verify. The attempts may come in any order.
     #[must_use]
-    pub fn problem(
-        &self,
-        attempts: &[Attempt],
-        eyes: &Eyes<'_>,
-        writer: Option<&Writer<'_>>,
-    ) -> Outcome {
+    pub fn problem(&self, attempts: &[Attempt], eyes: &Eyes<'_>, writer: Option<&Writer<'_>>) -> Outcome {
         let drafts = self.draft(attempts, eyes);
         let written = drafts.drafts.iter().map(|d| writer.map(|w| w(d))).collect();
         self.settle(drafts, written, eyes)
@@ -135,13 +104,7 @@ impl Journey {
     #[must_use]
     pub fn draft(&self, attempts: &[Attempt], eyes: &Eyes<'_>) -> Drafts {
         let mut seen: Vec<Seen<'_>> = attempts.iter().map(|a| Seen::new(a, eyes)).collect();
-        seen.sort_by(|a, b| {
-            (a.text.len(), a.attempt.sample_index, &a.id).cmp(&(
-                b.text.len(),
-                b.attempt.sample_index,
-                &b.id,
-            ))
-        });
+        seen.sort_by(|a, b| (a.text.len(), a.attempt.sample_index, &a.id).cmp(&(b.text.len(), b.attempt.sample_index, &b.id)));
         let mut rights = Vec::new();
         for right in seen.iter().filter(|s| s.is_right()) {
             rights.push((right, right.mistake(eyes, &self.config.wrong_turns)));
@@ -154,14 +117,8 @@ impl Journey {
         let mut candidates = Vec::new();
         for source in &self.config.from {
             match source {
-                JourneySource::Recovered => candidates.extend(
-                    rights
-                        .iter()
-                        .filter_map(|(s, m)| Some(recovered(s, m.as_ref()?))),
-                ),
-                JourneySource::Joined => {
-                    candidates.extend(self.joined(&seen, &rights, eyes, &mut out.rejected))
-                }
+                JourneySource::Recovered => candidates.extend(rights.iter().filter_map(|(s, m)| Some(recovered(s, m.as_ref()?)))),
+                JourneySource::Joined => candidates.extend(self.joined(&seen, &rights, eyes, &mut out.rejected)),
             }
         }
         self.choose(candidates, eyes, &mut out);
@@ -183,17 +140,8 @@ impl Journey {
             if out.drafts.len() == self.config.per_problem as usize {
                 return;
             }
-            if ends_correct(
-                &draft.right,
-                draft.reasoning.as_deref(),
-                &draft.response,
-                eyes,
-            ) {
-                draft.sample_id = format!(
-                    "{}~journey{}",
-                    draft.right.problem.problem_id,
-                    out.drafts.len()
-                );
+            if ends_correct(&draft.right, draft.reasoning.as_deref(), &draft.response, eyes) {
+                draft.sample_id = format!("{}~journey{}", draft.right.problem.problem_id, out.drafts.len());
                 out.drafts.push(draft);
             } else {
                 out.rejected.push(Skip::EndsWrong);
@@ -202,45 +150,24 @@ impl Journey {
     }
 
     /// Joined candidates: the k-th takes the next `wrong_attempts` different wrong answers and the k-th right attempt.
-    fn joined(
-        &self,
-        seen: &[Seen<'_>],
-        rights: &[(&Seen<'_>, Option<Mistake>)],
-        eyes: &Eyes<'_>,
-        rejected: &mut Vec<Skip>,
-    ) -> Vec<Draft> {
+    fn joined(&self, seen: &[Seen<'_>], rights: &[(&Seen<'_>, Option<Mistake>)], eyes: &Eyes<'_>, rejected: &mut Vec<Skip>) -> Vec<Draft> {
         let mut wrongs: BTreeMap<String, Vec<Piece<'_>>> = BTreeMap::new();
         for wrong in seen.iter().filter(|s| s.verdict == Verdict::Incorrect) {
             match self.piece(wrong, eyes) {
-                Ok(piece) => wrongs
-                    .entry(piece.answer.split_whitespace().collect())
-                    .or_default()
-                    .push(piece),
+                Ok(piece) => wrongs.entry(piece.answer.split_whitespace().collect()).or_default().push(piece),
                 Err(skip) => rejected.push(skip),
             }
         }
         // The commonest wrong answer is the most plausible mistake; the shortest attempt (the first seen) shows it.
         let mut ranked: Vec<Vec<Piece<'_>>> = wrongs.into_values().collect();
         ranked.sort_by_key(|same| std::cmp::Reverse(same.len()));
-        let firsts: Vec<Piece<'_>> = ranked
-            .into_iter()
-            .filter_map(|same| same.into_iter().next())
-            .collect();
-        let mut clean: Vec<&Seen<'_>> = rights
-            .iter()
-            .filter(|(_, m)| m.is_none())
-            .map(|(s, _)| *s)
-            .collect();
+        let firsts: Vec<Piece<'_>> = ranked.into_iter().filter_map(|same| same.into_iter().next()).collect();
+        let mut clean: Vec<&Seen<'_>> = rights.iter().filter(|(_, m)| m.is_none()).map(|(s, _)| *s).collect();
         if clean.is_empty() {
             clean = rights.iter().map(|(s, _)| *s).collect();
         }
-        let chunks = firsts
-            .chunks(self.config.wrong_attempts as usize)
-            .zip(clean.iter().cycle())
-            .enumerate();
-        chunks
-            .map(|(k, (pieces, right))| self.join(k, pieces, right))
-            .collect()
+        let chunks = firsts.chunks(self.config.wrong_attempts as usize).zip(clean.iter().cycle()).enumerate();
+        chunks.map(|(k, (pieces, right))| self.join(k, pieces, right)).collect()
     }
 
     fn piece<'s>(&self, wrong: &'s Seen<'_>, eyes: &Eyes<'_>) -> Result<Piece<'s>, Skip> {
@@ -256,11 +183,7 @@ impl Journey {
         if text.chars().count() > self.config.max_wrong_chars as usize {
             return Err(Skip::TooLong);
         }
-        Ok(Piece {
-            id: &wrong.id,
-            text,
-            answer: &answer.text,
-        })
+        Ok(Piece { id: &wrong.id, text, answer: &answer.text })
     }
 
     fn join(&self, k: usize, pieces: &[Piece<'_>], right: &Seen<'_>) -> Draft {
@@ -271,8 +194,7 @@ impl Journey {
             mistake_end = Some(reasoning.len());
             first_error = first_error.or(mistake_end);
             let id = format!("{}#{k}.{n}", right.attempt.problem.problem_id);
-            let turn =
-                reflection::reflection(&self.config.reflections, self.seed, &id, piece.answer);
+            let turn = reflection::reflection(&self.config.reflections, self.seed, &id, piece.answer);
             reasoning.push_str("\n\n");
             reasoning.push_str(&turn);
             if n + 1 < pieces.len() {
@@ -292,11 +214,7 @@ impl Journey {
             wrong_answers: pieces.iter().map(|p| p.answer.to_owned()).collect(),
             first_error,
             mistake_end,
-            lineage: pieces
-                .iter()
-                .map(|p| p.id.to_owned())
-                .chain([right.id.clone()])
-                .collect(),
+            lineage: pieces.iter().map(|p| p.id.to_owned()).chain([right.id.clone()]).collect(),
         }
     }
 
@@ -304,53 +222,30 @@ impl Journey {
     fn shortcuts(&self, rights: &[(&Seen<'_>, Option<Mistake>)], eyes: &Eyes<'_>) -> Vec<Sample> {
         let clean = rights.iter().filter(|(_, mistake)| mistake.is_none());
         let most = self.config.per_problem as usize;
-        let found: Vec<Sample> = clean
-            .take(most)
-            .map(|(s, _)| as_is(s.attempt, SampleKind::Shortcut, &self.renderer))
-            .collect();
+        let found: Vec<Sample> = clean.take(most).map(|(s, _)| as_is(s.attempt, SampleKind::Shortcut, &self.renderer)).collect();
         if !found.is_empty() {
             return found;
         }
         let answer_alone = |(seen, mistake): &(&Seen<'_>, Option<Mistake>)| {
             let (reasoning, response) = seen.parted(mistake.as_ref()?);
             reasoning?;
-            (judge_text(seen.attempt, None, response.clone(), eyes) == Verdict::Correct).then(
-                || {
-                    let bare = Attempt {
-                        reasoning: None,
-                        response,
-                        ..seen.attempt.clone()
-                    };
-                    let mut sample = as_is(&bare, SampleKind::Shortcut, &self.renderer);
-                    sample.sample_id.push_str("~answer");
-                    sample
-                },
-            )
+            (judge_text(seen.attempt, None, response.clone(), eyes) == Verdict::Correct).then(|| {
+                let bare = Attempt { reasoning: None, response, ..seen.attempt.clone() };
+                let mut sample = as_is(&bare, SampleKind::Shortcut, &self.renderer);
+                sample.sample_id.push_str("~answer");
+                sample
+            })
         };
         rights.iter().find_map(answer_alone).into_iter().collect()
     }
 
     /// Verifies what the writer made of each draft (`None`: there was no writer) and renders the samples.
     #[must_use]
-    pub fn settle(
-        &self,
-        drafts: Drafts,
-        written: Vec<Option<Result<String, String>>>,
-        eyes: &Eyes<'_>,
-    ) -> Outcome {
-        let mut out = Outcome {
-            rejected: drafts.rejected,
-            ..Outcome::default()
-        };
-        for (draft, text) in drafts
-            .drafts
-            .into_iter()
-            .zip(written.into_iter().chain(std::iter::repeat(None)))
-        {
+    pub fn settle(&self, drafts: Drafts, written: Vec<Option<Result<String, String>>>, eyes: &Eyes<'_>) -> Outcome {
+        let mut out = Outcome { rejected: drafts.rejected, ..Outcome::default() };
+        for (draft, text) in drafts.drafts.into_iter().zip(written.into_iter().chain(std::iter::repeat(None))) {
             match text.map(|t| self.rewritten(&draft, t, eyes)).transpose() {
-                Ok(smooth) => out
-                    .journeys
-                    .push((draft.origin, self.sample(smooth.as_ref().unwrap_or(&draft)))),
+                Ok(smooth) => out.journeys.push((draft.origin, self.sample(smooth.as_ref().unwrap_or(&draft)))),
                 Err(skip) => {
                     out.rejected.push(skip);
                     if self.config.keep_unwritten {
@@ -359,20 +254,13 @@ impl Journey {
                 }
             }
         }
-        if let Some(straight) = drafts
-            .straight
-            .filter(|_| !(self.config.paired && drafts.shortcuts.is_empty()))
-        {
+        if let Some(straight) = drafts.straight.filter(|_| !(self.config.paired && drafts.shortcuts.is_empty())) {
             out.rejected.clear();
             out.straight = Some(straight);
             out.shortcuts = drafts.shortcuts;
         } else if out.journeys.is_empty() {
             // The first cause met names the problem's; the others stay listed.
-            out.skipped = Some(if out.rejected.is_empty() {
-                Skip::NoMistake
-            } else {
-                out.rejected.remove(0)
-            });
+            out.skipped = Some(if out.rejected.is_empty() { Skip::NoMistake } else { out.rejected.remove(0) });
         } else if self.config.paired && drafts.shortcuts.is_empty() {
             out.journeys.clear();
             out.skipped = Some(Skip::NoShortcut);
@@ -383,45 +271,23 @@ impl Journey {
     }
 
     /// The draft with the written text in place of its own, if that still errs and still ends correct.
-    fn rewritten(
-        &self,
-        draft: &Draft,
-        text: Result<String, String>,
-        eyes: &Eyes<'_>,
-    ) -> Result<Draft, Skip> {
+    fn rewritten(&self, draft: &Draft, text: Result<String, String>, eyes: &Eyes<'_>) -> Result<Draft, Skip> {
         let text = text.map_err(|_| Skip::WriterFailed)?.trim().to_owned();
         if text.is_empty() {
             return Err(Skip::WriterFailed);
         }
         let errs = |answer: &str| judge_answer(&draft.right, answer, eyes) == Verdict::Incorrect;
-        let wrong = (eyes.answers)(&text)
-            .into_iter()
-            .filter(|c| errs(&c.text))
-            .map(|c| c.span.end);
-        let (first, last) = wrong.fold((None, None), |(first, _), end| {
-            (first.or(Some(end)), Some(end))
-        });
-        let turned = self
-            .config
-            .wrong_turns
-            .iter()
-            .any(|t| !t.is_empty() && text.contains(t.as_str()));
-        let named = draft
-            .wrong_answers
-            .iter()
-            .any(|w| text.contains(w.as_str()));
+        let wrong = (eyes.answers)(&text).into_iter().filter(|c| errs(&c.text)).map(|c| c.span.end);
+        let (first, last) = wrong.fold((None, None), |(first, _), end| (first.or(Some(end)), Some(end)));
+        let turned = self.config.wrong_turns.iter().any(|t| !t.is_empty() && text.contains(t.as_str()));
+        let named = draft.wrong_answers.iter().any(|w| text.contains(w.as_str()));
         if !(first.is_some() || turned || named) {
             return Err(Skip::WriterLostMistake);
         }
         if !ends_correct(&draft.right, Some(&text), &draft.response, eyes) {
             return Err(Skip::WriterChangedAnswer);
         }
-        Ok(Draft {
-            reasoning: Some(text),
-            first_error: first,
-            mistake_end: last,
-            ..draft.clone()
-        })
+        Ok(Draft { reasoning: Some(text), first_error: first, mistake_end: last, ..draft.clone() })
     }
 
     fn sample(&self, draft: &Draft) -> Sample {
@@ -432,11 +298,7 @@ impl Journey {
             sample_id: draft.sample_id.clone(),
             problem_id: problem.problem_id.clone(),
             source: problem.source.clone(),
-            messages: self.renderer.messages(
-                &problem.prompt,
-                draft.reasoning.as_deref(),
-                &draft.response,
-            ),
+            messages: self.renderer.messages(&problem.prompt, draft.reasoning.as_deref(), &draft.response),
             kind: SampleKind::Journey,
             weight: 1.0,
             lineage: draft.lineage.clone(),
@@ -472,32 +334,5 @@ fn recovered(seen: &Seen<'_>, mistake: &Mistake) -> Draft {
 fn ends_correct(right: &Attempt, reasoning: Option<&str>, response: &str, eyes: &Eyes<'_>) -> bool {
     let correct = |verdict| verdict == Verdict::Correct;
     correct(judge_text(right, reasoning, response.to_owned(), eyes))
-        && (reasoning.is_none()
-            || correct(judge_text(right, None, whole(reasoning, response), eyes)))
-}
-
-/// Writes the journey columns.
-fn describe(meta: &mut Meta, draft: &Draft) {
-    let text = whole(draft.reasoning.as_deref(), &draft.response);
-    let errs_in = draft.reasoning.as_deref().unwrap_or(&draft.response);
-    meta.insert(ORIGIN.into(), Scalar::Text(draft.origin.as_str().into()));
-    meta.insert(
-        REFLECTION_WORDS.into(),
-        Scalar::Int(i64::from(reflection_words(&text))),
-    );
-    if let Some(answer) = draft.wrong_answers.first() {
-        meta.insert(WRONG_ANSWER.into(), Scalar::Text(answer.clone()));
-    }
-    if let Some(at) = draft.first_error {
-        meta.insert(
-            FIRST_ERROR_AT.into(),
-            Scalar::Float(at as f64 / text.len().max(1) as f64),
-        );
-    }
-    if let Some(before) = draft.mistake_end.and_then(|end| errs_in.get(..end)) {
-        meta.insert(
-            MISTAKE_CHARS.into(),
-            Scalar::Int(before.chars().count() as i64),
-        );
-    }
+        && (reasoning.is_none() || correct(judge_text(right, None, whole(reasoning, response), eyes)))
 }

@@ -14,6 +14,7 @@
 
 mod compose;
 mod config;
+mod meta;
 mod reflection;
 mod report;
 mod seen;
@@ -21,15 +22,13 @@ mod seen;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use potstill_data::{Attempt, MetaFields, Sample, ScalarKind, Verdict};
+use potstill_data::{Attempt, Sample, Verdict};
 
 use crate::error::CurateError;
 
-pub use compose::{
-    Draft, Drafts, FIRST_ERROR_AT, Journey, MISTAKE_CHARS, ORIGIN, Outcome, REFLECTION_WORDS,
-    WRONG_ANSWER,
-};
+pub use compose::{Draft, Drafts, Journey, Outcome};
 pub use config::{Cut, JourneyConfig, JourneySource};
+pub use meta::{FIRST_ERROR_AT, MISTAKE_CHARS, ORIGIN, REFLECTION_WORDS, WRONG_ANSWER, meta_fields};
 pub use reflection::REFLECTIONS;
 pub use report::{JourneyReport, Skip, Spread};
 
@@ -67,8 +66,7 @@ pub fn journey(
     writer: Option<&Writer<'_>>,
 ) -> Result<(Vec<Sample>, Vec<Sample>, JourneyReport), CurateError> {
     let composer = Journey::new(config.clone(), seed)?;
-    let (mut journeys, mut shortcuts, mut report) =
-        (Vec::new(), Vec::new(), JourneyReport::default());
+    let (mut journeys, mut shortcuts, mut report) = (Vec::new(), Vec::new(), JourneyReport::default());
     for group in by_problem(rows) {
         let outcome = composer.problem(&group, eyes, writer);
         report.add(&outcome);
@@ -77,19 +75,6 @@ pub fn journey(
         shortcuts.extend(outcome.shortcuts);
     }
     Ok((journeys, shortcuts, report))
-}
-
-/// The meta fields of journey samples made from rows with the fields `of_rows`.
-#[must_use]
-pub fn meta_fields(mut of_rows: MetaFields) -> MetaFields {
-    for name in ["domain", ORIGIN, WRONG_ANSWER] {
-        of_rows.add(name, ScalarKind::Text);
-    }
-    for name in [MISTAKE_CHARS, REFLECTION_WORDS] {
-        of_rows.add(name, ScalarKind::Int);
-    }
-    of_rows.add(FIRST_ERROR_AT, ScalarKind::Float);
-    of_rows
 }
 
 fn by_problem(rows: &[Attempt]) -> Vec<Vec<Attempt>> {

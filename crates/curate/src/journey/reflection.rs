@@ -35,11 +35,9 @@ pub(super) fn reflection(templates: &[String], seed: u64, id: &str, answer: &str
 /// Are these usable as reflections?
 pub(super) fn check(templates: &[String]) -> Result<(), CurateError> {
     match templates.iter().find(|t| t.trim().is_empty()) {
-        Some(template) => Err(CurateError::Template {
-            setting: "reflections",
-            problem: "must not hold an empty text",
-            template: template.clone(),
-        }),
+        Some(template) => {
+            Err(CurateError::Template { setting: "reflections", problem: "must not hold an empty text", template: template.clone() })
+        }
         None => Ok(()),
     }
 }

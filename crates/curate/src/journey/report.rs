@@ -74,14 +74,9 @@ impl Spread {
         let at = |q: f64| values[((values.len() - 1) as f64 * q).floor() as usize];
         match values.len() {
             0 => Self::default(),
-            count => Self {
-                count,
-                mean: values.iter().sum::<f64>() / count as f64,
-                min: at(0.0),
-                p50: at(0.5),
-                p90: at(0.9),
-                max: at(1.0),
-            },
+            count => {
+                Self { count, mean: values.iter().sum::<f64>() / count as f64, min: at(0.0), p50: at(0.5), p90: at(0.9), max: at(1.0) }
+            }
         }
     }
 }
@@ -123,7 +118,7 @@ impl JourneyReport {
         self.straight += u64::from(outcome.straight.is_some());
         for (origin, sample) in &outcome.journeys {
             *self.journeys.entry(origin.as_str()).or_default() += 1;
-            if let Some(Scalar::Float(at)) = sample.meta.get(super::compose::FIRST_ERROR_AT) {
+            if let Some(Scalar::Float(at)) = sample.meta.get(super::meta::FIRST_ERROR_AT) {
                 self.first_error.push(*at);
             }
             self.measure(0, sample);
@@ -133,9 +128,7 @@ impl JourneyReport {
 
     fn measure(&mut self, set: usize, sample: &Sample) {
         let said = sample.messages.iter().filter(|m| m.role == "assistant");
-        let texts: Vec<&str> = said
-            .flat_map(|m| [m.reasoning.as_deref().unwrap_or_default(), &m.content])
-            .collect();
+        let texts: Vec<&str> = said.flat_map(|m| [m.reasoning.as_deref().unwrap_or_default(), &m.content]).collect();
         self.reflection_words[set].push(texts.iter().map(|t| f64::from(reflection_words(t))).sum());
         self.chars[set].push(texts.iter().map(|t| t.chars().count() as f64).sum());
     }

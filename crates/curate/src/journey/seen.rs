@@ -35,9 +35,11 @@ impl<'a> Seen<'a> {
         let (reasoning, response) = apart(attempt.reasoning.as_deref(), &attempt.response);
         let text = whole(reasoning.as_deref(), &response);
         let mut committed = (eyes.answers)(&text);
-        // A span beyond the text or inside a character would be the caller's slip; such an answer is left out.
+        // An empty answer is a form to be filled (`\boxed{}` quoted from the task), not a commitment; a span beyond the
+        // text or inside a character would be the caller's slip.
         committed.retain(|c| {
-            c.span.start <= c.span.end
+            !c.text.trim().is_empty()
+                && c.span.start <= c.span.end
                 && text.is_char_boundary(c.span.start)
                 && text.is_char_boundary(c.span.end)
         });
@@ -46,15 +48,7 @@ impl<'a> Seen<'a> {
             // Parted from its thought, the answer must still be one.
             verdict = judge_text(attempt, None, response.clone(), eyes);
         }
-        Self {
-            attempt,
-            id: attempt.attempt_id(),
-            reasoning,
-            response,
-            text,
-            committed,
-            verdict,
-        }
+        Self { attempt, id: attempt.attempt_id(), reasoning, response, text, committed, verdict }
     }
 
     /// Whole and right.
@@ -78,20 +72,12 @@ impl<'a> Seen<'a> {
             }
             judged.push(&answer.text);
             if judge_answer(self.attempt, &answer.text, eyes) == Verdict::Incorrect {
-                return Some(Mistake {
-                    answer: Some(answer.text.clone()),
-                    end: answer.span.end,
-                });
+                return Some(Mistake { answer: Some(answer.text.clone()), end: answer.span.end });
             }
         }
         let before = last.map_or(self.text.as_str(), |l| &self.text[..l.span.start]);
         let turn = |phrase: &String| before.find(phrase.as_str()).map(|at| at + phrase.len());
-        wrong_turns
-            .iter()
-            .filter(|p| !p.is_empty())
-            .filter_map(turn)
-            .min()
-            .map(|end| Mistake { answer: None, end })
+        wrong_turns.iter().filter(|p| !p.is_empty()).filter_map(turn).min().map(|end| Mistake { answer: None, end })
     }
 
     /// The last committed answer, if the judge finds it wrong.
@@ -102,21 +88,10 @@ impl<'a> Seen<'a> {
 
     /// The text up to and including the line of `answer`, with what closes a display formula or a tag on the next one.
     pub(super) fn through(&self, answer: &Committed) -> &str {
-        let line_end = |from: usize| {
-            self.text[from..]
-                .find('\n')
-                .map_or(self.text.len(), |n| from + n)
-        };
+        let line_end = |from: usize| self.text[from..].find('\n').map_or(self.text.len(), |n| from + n);
         let mut end = line_end(answer.span.end);
-        let next = self.text[end..]
-            .strip_prefix('\n')
-            .map(|_| &self.text[end + 1..line_end(end + 1)]);
-        if next.is_some_and(|line| {
-            matches!(
-                line.trim().trim_end_matches('.'),
-                "\\]" | "$$" | "</answer>" | "\\end{align*}"
-            )
-        }) {
+        let next = self.text[end..].strip_prefix('\n').map(|_| &self.text[end + 1..line_end(end + 1)]);
+        if next.is_some_and(|line| matches!(line.trim().trim_end_matches('.'), "\\]" | "$$" | "</answer>" | "\\end{align*}")) {
             end = line_end(end + 1);
         }
         self.text[..end].trim_end()
@@ -134,15 +109,9 @@ impl<'a> Seen<'a> {
         if self.reasoning.is_some() {
             return (self.reasoning.clone(), self.response.clone());
         }
-        let last = self
-            .committed
-            .last()
-            .map_or(self.text.len(), |c| c.span.start);
+        let last = self.committed.last().map_or(self.text.len(), |c| c.span.start);
         match self.text[..last].rfind("\n\n") {
-            Some(at) if at >= mistake.end => (
-                Some(self.text[..at].trim_end().to_owned()),
-                self.text[at..].trim().to_owned(),
-            ),
+            Some(at) if at >= mistake.end => (Some(self.text[..at].trim_end().to_owned()), self.text[at..].trim().to_owned()),
             _ => (None, self.response.clone()),
         }
     }
@@ -150,21 +119,12 @@ impl<'a> Seen<'a> {
 
 /// The verdict on an answer alone. It is put into mark-up that every verifier reads.
 pub(super) fn judge_answer(attempt: &Attempt, answer: &str, eyes: &Eyes<'_>) -> Verdict {
-    let response = if balanced(answer) {
-        format!("\\boxed{{{answer}}}")
-    } else {
-        format!("<answer>{answer}</answer>")
-    };
+    let response = if balanced(answer) { format!("\\boxed{{{answer}}}") } else { format!("<answer>{answer}</answer>") };
     judge_text(attempt, None, response, eyes)
 }
 
 /// The verdict on another text in place of an attempt's own.
-pub(super) fn judge_text(
-    attempt: &Attempt,
-    reasoning: Option<&str>,
-    response: String,
-    eyes: &Eyes<'_>,
-) -> Verdict {
+pub(super) fn judge_text(attempt: &Attempt, reasoning: Option<&str>, response: String, eyes: &Eyes<'_>) -> Verdict {
     (eyes.judge)(&Attempt {
         problem: attempt.problem.clone(),
         sample_index: attempt.sample_index,

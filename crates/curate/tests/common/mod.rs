@@ -4,12 +4,7 @@
 use potstill_curate::journey::{Committed, Eyes};
 use potstill_data::{Attempt, Problem, Verdict};
 
-pub(crate) fn attempt(
-    problem: &str,
-    sample_index: u32,
-    reasoning: Option<&str>,
-    response: &str,
-) -> Attempt {
+pub(crate) fn attempt(problem: &str, sample_index: u32, reasoning: Option<&str>, response: &str) -> Attempt {
     let mut attempt = Attempt {
         problem: Problem {
             problem_id: problem.into(),
@@ -37,10 +32,7 @@ pub(crate) fn answers(text: &str) -> Vec<Committed> {
         let Some(close) = text[open..].find('}').map(|n| open + n) else {
             break;
         };
-        found.push(Committed {
-            text: text[open..close].into(),
-            span: open..close,
-        });
+        found.push(Committed { text: text[open..close].into(), span: open..close });
         at = close;
     }
     found
@@ -54,8 +46,5 @@ pub(crate) fn judge(attempt: &Attempt) -> Verdict {
 }
 
 pub(crate) fn eyes() -> Eyes<'static> {
-    Eyes {
-        answers: &answers,
-        judge: &judge,
-    }
+    Eyes { answers: &answers, judge: &judge }
 }
