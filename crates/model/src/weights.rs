@@ -1,9 +1,11 @@
 //! The map between Hugging Face's tensors (`model.layers.0.self_attn.q_proj.weight`, `[out, in]`) and the module's
 //! parameters (`[in, out]`, query/key/value and gate/up merged), in both directions.
 
+use std::collections::BTreeMap;
+
 use burn::{
-    module::Param,
-    tensor::{Device, Tensor, TensorData},
+    module::{Module, ModuleMapper, Param},
+    tensor::{Device, Gradients, Tensor, TensorData},
 };
 
 use crate::{CausalLm, Error, ModelConfig, Result, kernels::attention::AttentionSpec, model::DecoderLayer};
@@ -208,6 +210,41 @@ fn emit_split(sink: &mut Sink<'_>, parts: &[(String, usize)], param: &Param<Tens
         column += out;
     }
     Ok(())
+}
+
+impl CausalLm {
+    /// Takes the gradients of all parameters out of `gradients`, by Hugging Face name and in its layout (`[out, in]`,
+    /// query, key, value, gate and up apart); zeros for a parameter that did not take part. For comparing with other
+    /// implementations.
+    ///
+    /// # Errors
+    /// When a gradient cannot be read back from the device.
+    pub fn named_gradients(&self, gradients: &mut Gradients) -> Result<BTreeMap<String, Vec<f32>>> {
+        let of_gradients = self.clone().map(&mut TakeGradients { gradients });
+        let mut named = BTreeMap::new();
+        export(&of_gradients, &mut |name, _, values| {
+            named.insert(name.to_owned(), values()?);
+            Ok(())
+        })?;
+        if self.config().norm_offset {
+            // `export` writes norms as `w − 1`; gradients have no such offset.
+            named.iter_mut().filter(|(name, _)| name.ends_with("norm.weight")).for_each(|(_, values)| values.iter_mut().for_each(|g| *g += 1.0));
+        }
+        Ok(named)
+    }
+}
+
+/// Replaces every parameter by its gradient, zeros where there is none.
+struct TakeGradients<'a> {
+    gradients: &'a mut Gradients,
+}
+
+impl ModuleMapper for TakeGradients<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let value = param.val();
+        let gradient = value.grad_remove(self.gradients).unwrap_or_else(|| value.inner().zeros_like());
+        Param::initialized(param.id, gradient)
+    }
 }
 
 #[cfg(test)]

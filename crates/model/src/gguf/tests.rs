@@ -51,7 +51,7 @@ fn headers_that_lie_are_refused() {
         (file(&[], &tensor(&[2, 3], 0, 0), 20), "claims 24 bytes"),
         (file(&[], &tensor(&[2, 3], 0, u64::MAX), 24), "beyond the file's"),
         (file(&[], &tensor(&[1 << 40, 1 << 40], 0, 0), 24), "overflow"),
-        (file(&[], &tensor(&[1 << 61], 0, 0), 24), "too large"),
+        (file(&[], &tensor(&[1 << 62], 0, 0), 24), "too large"),
         (file(&[], &tensor(&[33], 2, 0), 64), "blocks of 32"),
         (file(&[], &tensor(&[2], 99, 0), 64), "unknown type 99"),
         (file(&[], &tensor(&[1; 5], 0, 0), 64), "5 dimensions"),

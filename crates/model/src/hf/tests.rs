@@ -71,7 +71,7 @@ fn configurations_that_do_not_fit_name_the_field() {
         ("attention_bias", json!(true), "config field `attention_bias`: only false is supported, found true"),
         ("hidden_act", json!("relu"), "config field `hidden_act`: only silu and gelu_pytorch_tanh are supported, found relu"),
         ("vocab_size", json!(100), "config field `vocab_size`: the embedding has 100 rows, but the tokenizer's ids need 2"),
-        ("num_hidden_layers", json!(1 << 40), "config field `num_hidden_layers`: must be at most 4096"),
+        ("num_hidden_layers", json!(1u64 << 40), "config field `num_hidden_layers`: must be at most 4096"),
         ("intermediate_size", json!(32), "weights `model.layers.0.mlp.gate_proj.weight`: has the shape [24, 16], the configuration needs [32, 16]"),
         ("num_hidden_layers", json!(1), "weights `model.layers.1.input_layernorm.weight`: is not part of a llama model"),
         ("num_hidden_layers", json!(3), "weights `model.layers.2.input_layernorm.weight`: is missing"),

@@ -51,71 +51,90 @@ impl AttentionSpec {
     }
 }
 
-/// Copies one head out of merged projections, rotated by its position and multiplied by `factor`.
-#[inline(always)]
-fn gather(out: &mut Vec<f32>, rows: &[f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
-    out.clear();
-    for (i, row) in rows.chunks_exact(stride).enumerate() {
-        let head = &row[column..column + dim];
-        match angles {
-            Some(angles) => rotate_into(out, head, &angles[i * dim..(i + 1) * dim], factor),
-            None => out.extend(head.iter().map(|x| x * factor)),
+vectorized! {
+    /// Copies one head out of merged projections, rotated by its position (`angles`, if any) and multiplied by `factor`.
+    pub(crate) fn gather(out: &mut Vec<f32>, rows: &[f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
+        out.clear();
+        out.resize(rows.len() / stride * dim, 0.0);
+        for (i, (row, out)) in rows.chunks_exact(stride).zip(out.chunks_exact_mut(dim)).enumerate() {
+            rotate(out, &row[column..column + dim], angles.map(|angles| &angles[i * dim..(i + 1) * dim]), factor);
         }
     }
 }
 
-/// Appends the rotated head; `angles` holds its cosines, then its sines.
+/// Rotates a head; `angles` holds the cosines, then the sines.
 #[inline(always)]
-pub(crate) fn rotate_into(out: &mut Vec<f32>, head: &[f32], angles: &[f32], factor: f32) {
+pub(crate) fn rotate(out: &mut [f32], head: &[f32], angles: Option<&[f32]>, factor: f32) {
     let half = head.len() / 2;
-    let ((low, high), (cos, sin)) = (head.split_at(half), angles.split_at(half));
-    out.extend((0..half).map(|i| (low[i] * cos[i] - high[i] * sin[i]) * factor));
-    out.extend((0..half).map(|i| (high[i] * cos[i] + low[i] * sin[i]) * factor));
+    let Some(angles) = angles else {
+        out.iter_mut().zip(head).for_each(|(out, x)| *out = x * factor);
+        return;
+    };
+    let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), head.split_at(half));
+    let (cos, sin) = angles.split_at(half);
+    for i in 0..half {
+        out_low[i] = (low[i] * cos[i] - high[i] * sin[i]) * factor;
+        out_high[i] = (high[i] * cos[i] + low[i] * sin[i]) * factor;
+    }
 }
 
-/// Writes a head's gradient back into merged projections, rotated the other way.
-#[inline(always)]
-fn scatter(grads: &[f32], rows: &mut [f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
-    let half = dim / 2;
-    for (i, (row, grad)) in rows.chunks_exact_mut(stride).zip(grads.chunks_exact(dim)).enumerate() {
-        let out = &mut row[column..column + dim];
-        let Some(angles) = angles else {
-            out.iter_mut().zip(grad).for_each(|(out, g)| *out = g * factor);
-            continue;
-        };
-        let (cos, sin) = angles[i * dim..(i + 1) * dim].split_at(half);
-        let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), grad.split_at(half));
-        for j in 0..half {
-            out_low[j] = (low[j] * cos[j] + high[j] * sin[j]) * factor;
-            out_high[j] = (high[j] * cos[j] - low[j] * sin[j]) * factor;
+vectorized! {
+    /// Writes a head's gradient back into merged projections, rotated the other way.
+    fn scatter(grads: &[f32], rows: &mut [f32], stride: usize, column: usize, dim: usize, angles: Option<&[f32]>, factor: f32) {
+        let half = dim / 2;
+        for (i, (row, grad)) in rows.chunks_exact_mut(stride).zip(grads.chunks_exact(dim)).enumerate() {
+            let out = &mut row[column..column + dim];
+            let Some(angles) = angles else {
+                out.iter_mut().zip(grad).for_each(|(out, g)| *out = g * factor);
+                continue;
+            };
+            let (cos, sin) = angles[i * dim..(i + 1) * dim].split_at(half);
+            let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), grad.split_at(half));
+            for j in 0..half {
+                out_low[j] = (low[j] * cos[j] + high[j] * sin[j]) * factor;
+                out_high[j] = (high[j] * cos[j] - low[j] * sin[j]) * factor;
+            }
         }
     }
 }
 
-/// Scores of queries `first..` (absolute positions within the document) become probabilities; rows of `scores` are
-/// `keys` long and start at key `lowest`. Returns log-sum-exp per row through `lse`.
-#[inline(always)]
-fn softmax_rows(scores: &mut [f32], keys: usize, lowest: usize, first: usize, spec: &AttentionSpec, mut lse: impl FnMut(usize, f32)) {
-    for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-        let position = first + i;
-        let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
-        let seen = &mut row[from..to];
-        let shift = max(seen);
-        let total = exp_sub_sum(seen, shift);
-        let inverse = 1.0 / total;
-        for p in seen.iter_mut() {
-            *p *= inverse;
+vectorized! {
+    /// Scores of queries `first..` (absolute positions within the document) become probabilities; rows of `scores` are
+    /// `keys` long and start at key `lowest`. `lse` receives the log-sum-exp of each row.
+    fn softmax_rows(scores: &mut [f32], keys: usize, lowest: usize, first: usize, spec: &AttentionSpec, lse: &mut [f32]) {
+        for (i, (row, lse)) in scores.chunks_exact_mut(keys).zip(lse).enumerate() {
+            let position = first + i;
+            let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
+            let seen = &mut row[from..to];
+            let shift = max(seen);
+            let total = exp_sub_sum(seen, shift);
+            let inverse = 1.0 / total;
+            for p in seen.iter_mut() {
+                *p *= inverse;
+            }
+            row[..from].fill(0.0);
+            row[to..].fill(0.0);
+            *lse = shift + total.ln();
         }
-        row[..from].fill(0.0);
-        row[to..].fill(0.0);
-        lse(i, shift + total.ln());
+    }
+}
+
+/// Keys or values of one head: rows of `head_dim` elements, one every `stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn mat(self, first: usize, rows: usize, cols: usize) -> Mat<'a> {
+        Mat::new(&self.data[first * self.stride..], rows, cols, self.stride)
     }
 }
 
 /// One head's queries `[n, dim]` (rotated and scaled, at positions `first..first + n`) against keys and values of the
-/// positions before and at them. Writes `[n, dim]` rows of `out` every `out_stride`; log-sum-exps go to `lse`.
-#[expect(clippy::too_many_arguments, reason = "the strides of four matrices")]
-pub(crate) fn attend(q: &[f32], first: usize, k: &[f32], k_stride: usize, v: &[f32], v_stride: usize, out: &mut [f32], out_stride: usize, spec: &AttentionSpec, mut lse: impl FnMut(usize, f32)) {
+/// positions before and at them. Writes `[n, dim]` rows of `out` every `out_stride`, and the log-sum-exps.
+pub(crate) fn attend(q: &[f32], first: usize, (k, v): (Rows<'_>, Rows<'_>), out: &mut [f32], out_stride: usize, spec: &AttentionSpec, lse: &mut [f32]) {
     let dim = spec.head_dim;
     let n = q.len() / dim;
     let mut scores = vec![0.0; BLOCK.min(n) * (first + n)];
@@ -125,10 +144,10 @@ pub(crate) fn attend(q: &[f32], first: usize, k: &[f32], k_stride: usize, v: &[f
         let keys = highest - lowest;
         let scores = &mut scores[..(end - start) * keys];
         let queries = Mat::new(&q[start * dim..end * dim], end - start, dim, dim);
-        matmul(MatMut::new(scores, end - start, keys, keys), false, queries, Mat::new(&k[lowest * k_stride..], keys, dim, k_stride).t());
-        vectorized(|| softmax_rows(scores, keys, lowest, first + start, spec, |i, value| lse(start + i, value)));
-        let values = Mat::new(&v[lowest * v_stride..], keys, dim, v_stride);
-        matmul(MatMut::new(&mut out[start * out_stride..], end - start, dim, out_stride), false, Mat::new(scores, end - start, keys, keys), values);
+        matmul(MatMut::new(scores, end - start, keys, keys), false, queries, k.mat(lowest, keys, dim).t());
+        softmax_rows(scores, keys, lowest, first + start, spec, &mut lse[start..end]);
+        let out = MatMut::new(&mut out[start * out_stride..], end - start, dim, out_stride);
+        matmul(out, false, Mat::new(scores, end - start, keys, keys), v.mat(lowest, keys, dim));
     }
 }
 
@@ -143,15 +162,14 @@ pub(crate) fn forward(qkv: &[f32], layout: &SequenceLayout, spec: &AttentionSpec
         let angles = spec.rope.as_ref().map(|rope| rope.rows(0, document.len()));
         for head in 0..spec.heads {
             let (q_column, k_column, v_column) = spec.columns(head);
-            vectorized(|| {
-                gather(&mut q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
-                if head % (spec.heads / spec.kv_heads) == 0 {
-                    gather(&mut k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
-                }
-            });
+            gather(&mut q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+            if head % (spec.heads / spec.kv_heads) == 0 {
+                gather(&mut k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+            }
             let lse = &mut lse[head * tokens + document.start..head * tokens + document.end];
             let out = &mut out[document.start * out_stride + q_column..];
-            attend(&q, 0, &k, dim, &rows[v_column..], stride, out, out_stride, spec, |i, value| lse[i] = value);
+            let keys_values = (Rows { data: &k, stride: dim }, Rows { data: &rows[v_column..], stride });
+            attend(&q, 0, keys_values, out, out_stride, spec, lse);
         }
     }
     (out, lse)
@@ -182,34 +200,30 @@ pub(crate) fn backward(qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], layo
         let angles = spec.rope.as_ref().map(|rope| rope.rows(0, n));
         for head in 0..spec.heads {
             let (q_column, k_column, v_column) = spec.columns(head);
-            vectorized(|| {
-                gather(&mut scratch.q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
-                if head % group == 0 {
-                    gather(&mut scratch.k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
-                    for buffer in [&mut scratch.dk, &mut scratch.dv] {
-                        buffer.clear();
-                        buffer.resize(n * dim, 0.0);
-                    }
+            gather(&mut scratch.q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+            if head % group == 0 {
+                gather(&mut scratch.k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+                for buffer in [&mut scratch.dk, &mut scratch.dv] {
+                    buffer.clear();
+                    buffer.resize(n * dim, 0.0);
                 }
-            });
+            }
             let columns = document.start * out_stride + q_column..;
             let lse = &lse[head * tokens + document.start..head * tokens + document.end];
-            backward_head(&mut scratch, &rows[v_column..], stride, &out[columns.clone()], &dout[columns], out_stride, lse, spec);
-            vectorized(|| {
-                scatter(&scratch.dq, drows, stride, q_column, dim, angles.as_deref(), spec.scale);
-                if head % group == group - 1 {
-                    scatter(&scratch.dk, drows, stride, k_column, dim, angles.as_deref(), 1.0);
-                    scatter(&scratch.dv, drows, stride, v_column, dim, None, 1.0);
-                }
-            });
+            let (out, dout) = (Rows { data: &out[columns.clone()], stride: out_stride }, Rows { data: &dout[columns], stride: out_stride });
+            backward_head(&mut scratch, Rows { data: &rows[v_column..], stride }, out, dout, lse, spec);
+            scatter(&scratch.dq, drows, stride, q_column, dim, angles.as_deref(), spec.scale);
+            if head % group == group - 1 {
+                scatter(&scratch.dk, drows, stride, k_column, dim, angles.as_deref(), 1.0);
+                scatter(&scratch.dv, drows, stride, v_column, dim, None, 1.0);
+            }
         }
     }
     dqkv
 }
 
 /// One head of one document: fills `dq`, adds to `dk` and `dv`.
-#[expect(clippy::too_many_arguments, reason = "the strides of four matrices")]
-fn backward_head(scratch: &mut Scratch, v: &[f32], v_stride: usize, out: &[f32], dout: &[f32], out_stride: usize, lse: &[f32], spec: &AttentionSpec) {
+fn backward_head(scratch: &mut Scratch, v: Rows<'_>, out: Rows<'_>, dout: Rows<'_>, lse: &[f32], spec: &AttentionSpec) {
     let (dim, n) = (spec.head_dim, lse.len());
     let Scratch { q, k, dq, dk, dv, p, dp } = scratch;
     dq.resize(n * dim, 0.0);
@@ -222,31 +236,34 @@ fn backward_head(scratch: &mut Scratch, v: &[f32], v_stride: usize, out: &[f32],
         let (p, dp) = (&mut p[..count * keys], &mut dp[..count * keys]);
         let queries = Mat::new(&q[start * dim..end * dim], count, dim, dim);
         let key_rows = Mat::new(&k[lowest * dim..], keys, dim, dim);
-        let values = Mat::new(&v[lowest * v_stride..], keys, dim, v_stride);
-        let (out, dout) = (&out[start * out_stride..], &dout[start * out_stride..]);
-        let douts = Mat::new(dout, count, dim, out_stride);
+        let douts = dout.mat(start, count, dim);
         matmul(MatMut::new(p, count, keys, keys), false, queries, key_rows.t());
-        matmul(MatMut::new(dp, count, keys, keys), false, douts, values.t());
-        vectorized(|| {
-            for i in 0..count {
-                let position = start + i;
-                let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
-                let (p, dp) = (&mut p[i * keys..(i + 1) * keys], &mut dp[i * keys..(i + 1) * keys]);
-                let columns = i * out_stride..i * out_stride + dim;
-                let delta = dot(&out[columns.clone()], &dout[columns]);
-                for (p, dp) in p[from..to].iter_mut().zip(&mut dp[from..to]) {
-                    *p = exp(*p - lse[position]);
-                    *dp = *p * (*dp - delta);
-                }
-                for row in [p, dp] {
-                    row[..from].fill(0.0);
-                    row[to..].fill(0.0);
-                }
-            }
-        });
+        matmul(MatMut::new(dp, count, keys, keys), false, douts, v.mat(lowest, keys, dim).t());
+        softmax_rows_backward(p, dp, keys, lowest, start, out.data, dout.data, dout.stride, lse, spec);
         let (p, dp) = (Mat::new(p, count, keys, keys), Mat::new(dp, count, keys, keys));
         matmul(MatMut::new(&mut dv[lowest * dim..], keys, dim, dim), true, p.t(), douts);
         matmul(MatMut::new(&mut dk[lowest * dim..], keys, dim, dim), true, dp.t(), queries);
         matmul(MatMut::new(&mut dq[start * dim..], count, dim, dim), false, dp, key_rows);
+    }
+}
+
+vectorized! {
+    /// Scores become probabilities `p`, and `dp`, the gradient of the probabilities, becomes that of the scores.
+    #[expect(clippy::too_many_arguments, reason = "two blocks in place and four matrices they depend on")]
+    fn softmax_rows_backward(p: &mut [f32], dp: &mut [f32], keys: usize, lowest: usize, first: usize, out: &[f32], dout: &[f32], stride: usize, lse: &[f32], spec: &AttentionSpec) {
+        for (i, (p, dp)) in p.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).enumerate() {
+            let position = first + i;
+            let (from, to) = (spec.first_key(position).max(lowest) - lowest, position + 1 - lowest);
+            let columns = position * stride..position * stride + spec.head_dim;
+            let delta = dot(&out[columns.clone()], &dout[columns]);
+            for (p, dp) in p[from..to].iter_mut().zip(&mut dp[from..to]) {
+                *p = exp(*p - lse[position]);
+                *dp = *p * (*dp - delta);
+            }
+            for row in [p, dp] {
+                row[..from].fill(0.0);
+                row[to..].fill(0.0);
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn forward(hidden: &[f32], head: &[f32], width: usize, targets: &[u32
         let states = Mat::new(&hidden[start * width..end * width], end - start, width, width);
         let head = Mat::new(head, vocab, width, width);
         matmul(MatMut::new(logits, end - start, vocab, vocab), false, states, head.t());
-        sum += vectorized(|| softmax_gradient(logits, vocab, &targets[start..end], &weights[start..end]));
+        sum += softmax_gradient(logits, vocab, &targets[start..end], &weights[start..end]);
         if gradients {
             let slopes = Mat::new(logits, end - start, vocab, vocab);
             let dhidden = &mut loss.dhidden[start * width..end * width];
@@ -47,21 +47,22 @@ pub(crate) fn forward(hidden: &[f32], head: &[f32], width: usize, targets: &[u32
     loss
 }
 
-/// Turns logits into `weight · (p − onehot)` in place and returns the weighted losses' sum.
-#[inline(always)]
-fn softmax_gradient(logits: &mut [f32], vocab: usize, targets: &[u32], weights: &[f32]) -> f64 {
-    let mut sum = 0.0f64;
-    for ((row, &target), &weight) in logits.chunks_exact_mut(vocab).zip(targets).zip(weights) {
-        let target = target as usize;
-        let shift = max(row);
-        let at_target = row[target];
-        let total = exp_sub_sum(row, shift);
-        sum += f64::from(weight * (total.ln() + shift - at_target));
-        let scale = weight / total;
-        for x in row.iter_mut() {
-            *x *= scale;
+vectorized! {
+    /// Turns logits into `weight · (p − onehot)` in place and returns the weighted losses' sum.
+    fn softmax_gradient(logits: &mut [f32], vocab: usize, targets: &[u32], weights: &[f32]) -> f64 {
+        let mut sum = 0.0f64;
+        for ((row, &target), &weight) in logits.chunks_exact_mut(vocab).zip(targets).zip(weights) {
+            let target = target as usize;
+            let shift = max(row);
+            let at_target = row[target];
+            let total = exp_sub_sum(row, shift);
+            sum += f64::from(weight * (total.ln() + shift - at_target));
+            let scale = weight / total;
+            for x in row.iter_mut() {
+                *x *= scale;
+            }
+            row[target] -= weight;
         }
-        row[target] -= weight;
+        sum
     }
-    sum
 }

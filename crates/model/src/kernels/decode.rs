@@ -1,7 +1,7 @@
 //! Attention of new tokens over a cache of earlier keys and values.
 
 use super::{
-    attention::{AttentionSpec, attend, rotate_into},
+    attention::{AttentionSpec, Rows, attend, gather, rotate},
     simd::{add_scaled, dot, exp_sub_sum, max, vectorized},
 };
 
@@ -30,63 +30,53 @@ pub(crate) fn forward(qkv: &[f32], keys: &mut [f32], values: &mut [f32], capacit
         let angles = spec.rope.as_ref().map(|rope| rope.rows(step.cached, step.count));
         let cache = step.slot * capacity * kv..(step.slot + 1) * capacity * kv;
         let (keys, values) = (&mut keys[cache.clone()], &mut values[cache]);
-        vectorized(|| append(rows, &mut keys[step.cached * kv..], &mut values[step.cached * kv..], angles.as_deref(), spec));
+        append(rows, &mut keys[step.cached * kv..], &mut values[step.cached * kv..], angles.as_deref(), spec);
         for head in 0..spec.heads {
             let (q_column, k_column, _) = spec.columns(head);
             let column = k_column - out_stride;
-            vectorized(|| {
-                q.clear();
-                for (i, row) in rows.chunks_exact(stride).enumerate() {
-                    rotate(&mut q, &row[q_column..q_column + dim], angles.as_deref(), i, spec.scale);
-                }
-            });
-            let (k, v, out) = (&keys[column..], &values[column..], &mut out[q_column..]);
+            gather(&mut q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+            let (k, v) = (Rows { data: &keys[column..], stride: kv }, Rows { data: &values[column..], stride: kv });
+            let out = &mut out[q_column..];
             if step.count == 1 {
-                vectorized(|| attend_one(&q, step.cached, k, v, kv, &mut out[..dim], &mut scores, spec));
+                attend_one(&q, step.cached, k, v, &mut out[..dim], &mut scores, spec);
             } else {
-                attend(&q, step.cached, k, kv, v, kv, out, out_stride, spec, |_, _| {});
+                scores.resize(step.count, 0.0);
+                attend(&q, step.cached, (k, v), out, out_stride, spec, &mut scores);
             }
         }
     }
     out
 }
 
-#[inline(always)]
-fn rotate(out: &mut Vec<f32>, head: &[f32], angles: Option<&[f32]>, i: usize, factor: f32) {
-    match angles {
-        Some(angles) => rotate_into(out, head, &angles[i * head.len()..(i + 1) * head.len()], factor),
-        None => out.extend(head.iter().map(|x| x * factor)),
-    }
-}
-
-#[inline(always)]
-fn append(rows: &[f32], keys: &mut [f32], values: &mut [f32], angles: Option<&[f32]>, spec: &AttentionSpec) {
-    let dim = spec.head_dim;
-    let (q, kv) = (spec.heads * dim, spec.kv_heads * dim);
-    let mut rotated = Vec::with_capacity(kv);
-    let slots = keys.chunks_exact_mut(kv).zip(values.chunks_exact_mut(kv));
-    for (i, (row, (key, value))) in rows.chunks_exact(spec.row()).zip(slots).enumerate() {
-        rotated.clear();
-        for head in row[q..q + kv].chunks_exact(dim) {
-            rotate(&mut rotated, head, angles, i, 1.0);
+vectorized! {
+    fn append(rows: &[f32], keys: &mut [f32], values: &mut [f32], angles: Option<&[f32]>, spec: &AttentionSpec) {
+        let dim = spec.head_dim;
+        let (q, kv) = (spec.heads * dim, spec.kv_heads * dim);
+        let slots = keys.chunks_exact_mut(kv).zip(values.chunks_exact_mut(kv));
+        for (i, (row, (key, value))) in rows.chunks_exact(spec.row()).zip(slots).enumerate() {
+            for (head, out) in row[q..q + kv].chunks_exact(dim).zip(key.chunks_exact_mut(dim)) {
+                rotate(out, head, angles.map(|angles| &angles[i * dim..(i + 1) * dim]), 1.0);
+            }
+            value.copy_from_slice(&row[q + kv..]);
         }
-        key.copy_from_slice(&rotated);
-        value.copy_from_slice(&row[q + kv..]);
     }
 }
 
-/// One query over all its keys, without the detour over a matrix product.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one query, two caches and their stride")]
-fn attend_one(q: &[f32], position: usize, k: &[f32], v: &[f32], stride: usize, out: &mut [f32], scores: &mut Vec<f32>, spec: &AttentionSpec) {
-    let dim = q.len();
-    let first = spec.first_key(position);
-    scores.clear();
-    scores.extend((first..=position).map(|key| dot(q, &k[key * stride..key * stride + dim])));
-    let shift = max(scores);
-    let inverse = 1.0 / exp_sub_sum(scores, shift);
-    out.fill(0.0);
-    for (key, &p) in (first..=position).zip(scores.iter()) {
-        add_scaled(out, p * inverse, &v[key * stride..key * stride + dim]);
+vectorized! {
+    /// One query over all its keys, without the detour over a matrix product.
+    fn attend_one(q: &[f32], position: usize, k: Rows<'_>, v: Rows<'_>, out: &mut [f32], scores: &mut Vec<f32>, spec: &AttentionSpec) {
+        let dim = q.len();
+        let first = spec.first_key(position);
+        scores.clear();
+        scores.resize(position + 1 - first, 0.0);
+        for (score, key) in scores.iter_mut().zip(k.data[first * k.stride..].chunks(k.stride)) {
+            *score = dot(q, &key[..dim]);
+        }
+        let shift = max(scores);
+        let inverse = 1.0 / exp_sub_sum(scores, shift);
+        out.fill(0.0);
+        for (&p, value) in scores.iter().zip(v.data[first * v.stride..].chunks(v.stride)) {
+            add_scaled(out, p * inverse, &value[..dim]);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! burn composes attention, normalisation and the gated feed-forward from a dozen primitive operations each, every one
 //! a pass over memory with its own autodiff node. Here each is one pass forward and one backward. The matrix products
 //! inside attention and the loss go through the `gemm` crate, the same one that burn's CPU backend uses; everything
-//! else is written so that the compiler vectorises it for the instruction set found at run time (`pulp`).
+//! else is compiled for several instruction sets, of which the widest is chosen at run time.
 //!
 //! All matrices are row-major f32.
 

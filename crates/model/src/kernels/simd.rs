@@ -1,11 +1,70 @@
-//! Vectorisable arithmetic: everything here is `#[inline(always)]` and runs inside [`vectorized`].
+//! Arithmetic that the compiler vectorises: everything here is `#[inline(always)]`, to become part of a function that
+//! [`vectorized!`] compiles for several instruction sets.
 
 const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest instruction set of this machine.
+/// Defines a function that is compiled for AVX-512, for AVX2 with FMA and for the baseline, and that runs the widest
+/// version the machine has. What it calls must be `#[inline(always)]` to take part.
+macro_rules! vectorized {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn baseline($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    baseline($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    baseline($($arg),*)
+                }
+                match $crate::kernels::simd::level() {
+                    $crate::kernels::simd::Level::Avx512 => {
+                        #[expect(unsafe_code, reason = "calling a function compiled for more instructions than the baseline")]
+                        // SAFETY: `level` found these instructions on this machine.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                    $crate::kernels::simd::Level::Avx2 => {
+                        #[expect(unsafe_code, reason = "calling a function compiled for more instructions than the baseline")]
+                        // SAFETY: `level` found these instructions on this machine.
+                        return unsafe { avx2($($arg),*) };
+                    }
+                    $crate::kernels::simd::Level::Baseline => {}
+                }
+            }
+            #[allow(unreachable_code, reason = "other architectures have the baseline alone")]
+            baseline($($arg),*)
+        }
+    };
+}
+pub(crate) use vectorized;
+
+/// Instruction sets that functions are compiled for.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    Avx512,
+    Avx2,
+    Baseline,
+}
+
+/// The widest instruction set of this machine; the standard library remembers the answer.
+#[cfg(target_arch = "x86_64")]
 #[inline]
-pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+pub(crate) fn level() -> Level {
+    use std::arch::is_x86_feature_detected as has;
+    let avx2 = has!("avx2") && has!("fma");
+    if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl") {
+        Level::Avx512
+    } else if avx2 {
+        Level::Avx2
+    } else {
+        Level::Baseline
+    }
 }
 
 /// `eˣ` to within 2 ulp for `x` in [-87, 88]; 0 below and the value at 88 above (Cephes' polynomial).

@@ -189,29 +189,10 @@ fn gradients(model: &CausalLm, documents: &[Vec<u32>], weights: &[f32], device: 
     let tokens = documents.concat();
     let hidden = model.forward_hidden(ints(&tokens, [1, tokens.len()], device), &SequenceLayout::flat(&lengths)).unwrap();
     let loss = model.cross_entropy_sum(hidden, &targets, weights).unwrap();
-    let grads = loss.backward();
-    let mut replaced = model.valid();
-    macro_rules! swap {
-        ($($field:ident).+) => { replaced.$($field).+ = Param::from_tensor(model.$($field).+.val().grad(&grads).unwrap()) };
-    }
-    swap!(embed_tokens);
-    swap!(norm);
-    let grad_of = |param: &Option<Param<Tensor<1>>>| param.as_ref().map(|param| Param::from_tensor(param.val().grad(&grads).unwrap()));
-    replaced.lm_head = model.lm_head.as_ref().map(|head| Param::from_tensor(head.val().grad(&grads).unwrap()));
-    for (to, from) in replaced.layers.iter_mut().zip(&model.layers) {
-        to.input_norm = Param::from_tensor(from.input_norm.val().grad(&grads).unwrap());
-        to.post_norm = Param::from_tensor(from.post_norm.val().grad(&grads).unwrap());
-        to.qkv_proj = Param::from_tensor(from.qkv_proj.val().grad(&grads).unwrap());
-        to.o_proj = Param::from_tensor(from.o_proj.val().grad(&grads).unwrap());
-        to.gate_up_proj = Param::from_tensor(from.gate_up_proj.val().grad(&grads).unwrap());
-        to.down_proj = Param::from_tensor(from.down_proj.val().grad(&grads).unwrap());
-        to.qkv_bias = grad_of(&from.qkv_bias);
-        to.q_norm = grad_of(&from.q_norm);
-        to.k_norm = grad_of(&from.k_norm);
-        to.after_attention_norm = grad_of(&from.after_attention_norm);
-        to.after_mlp_norm = grad_of(&from.after_mlp_norm);
-    }
-    (f64::from(loss.into_scalar::<f32>()), tensors(&replaced))
+    let mut grads = loss.backward();
+    let named = model.named_gradients(&mut grads).unwrap();
+    let named = named.into_iter().map(|(name, values)| (name, values.into_iter().map(f64::from).collect())).collect();
+    (f64::from(loss.into_scalar::<f32>()), named)
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Tokenizer {
             return Err(Error::Tokenizer(format!("vocab_size must be at least {least} for {parts}, found {}", spec.vocab_size)));
         }
         let special: Vec<AddedToken> = spec.special_tokens.iter().map(|token| special_token(token)).collect();
-        // With whole groups no digit takes part in learned merges: their own merges come afterwards.
+        // With whole groups no digit takes part in learned merges: the groups come afterwards.
         let mut tokenizer = untrained(if whole { 1 } else { longest })?;
         guarded("training", || tokenizer.add_special_tokens(special.clone()))?;
         let mut trainer = BpeTrainer::builder()
@@ -124,18 +124,15 @@ fn untrained(digits: usize) -> Result<Trainable> {
     })
 }
 
-/// Adds a token and a merge for every group of two to `longest` digits, and cuts numbers into such groups.
+/// Adds a token for every group of two to `longest` digits and cuts numbers into such groups; a group that is a token is
+/// taken whole, without merging.
 fn add_groups(json: &mut Value, longest: usize) {
     json["pre_tokenizer"]["pretokenizers"][0]["pattern"] = json!({ "Regex": pattern(longest) });
+    json["model"]["ignore_merges"] = json!(true);
     let mut next = json["model"]["vocab"].as_object().map_or(0, serde_json::Map::len);
     for length in 2..=longest {
         for number in 0..10usize.pow(length as u32) {
-            let group = format!("{number:0length$}");
-            let (left, right) = group.split_at(length - 1);
-            if let Some(merges) = json["model"]["merges"].as_array_mut() {
-                merges.push(json!([left, right]));
-            }
-            json["model"]["vocab"][&group] = json!(next);
+            json["model"]["vocab"][format!("{number:0length$}")] = json!(next);
             next += 1;
         }
     }
