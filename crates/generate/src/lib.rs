@@ -6,6 +6,7 @@
 //! - [`driver`] turns problems into attempts: samples, adaptive rejection sampling, order, progress.
 //! - [`journal`] keeps every paid reply on disk before it counts, so that no reply is ever bought twice.
 //! - [`budget`] refuses a request that could overrun the money allowed, counting what is in flight.
+//! - [`rewrite`] lets a teacher reformat traces and checks that their answers stay.
 //! - [`openai`] is the client for any OpenAI-compatible endpoint: limits, retries, failover, batches.
 //!
 //! To add a generator: implement [`Generator`] in `src/<name>.rs` and add one line to [`GENERATORS`].
@@ -19,6 +20,7 @@ pub mod driver;
 pub mod journal;
 pub mod openai;
 pub mod procedural;
+pub mod rewrite;
 pub mod think;
 
 pub use budget::{Budget, Price};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use potstill_data::{Attempt, Scalar, Verdict};
+use potstill_data::{Attempt, Scalar};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
@@ -12,20 +12,25 @@ use super::ask::Ask;
 use super::judge::{self, Case, Judges};
 use super::pending::{Outcome, Pending};
 use super::report::{Failure, RunReport, Stopped};
-use super::{BoxError, Driver, META_LOGPROBS, META_PASS_RATE, RunError};
+use super::task::{fetch, is_accepted, request, row, text_bytes};
+use super::{BoxError, Driver, META_PASS_RATE, RunError};
 use crate::budget::Budget;
 use crate::error::GenerateError;
-use crate::journal::{Journal, KeyMaker, RequestKey};
-use crate::request::{ChatRequest, Completion, Generator, Record, Sampling};
+use crate::journal::{KeyMaker, RequestKey};
+use crate::request::{ChatRequest, Completion, Sampling};
 
 /// How often progress is told and cancelling is noticed.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Rows beyond this wait in the journal instead of in memory.
+const WAITING_BYTES: usize = 64 << 20;
+
 /// One sample of one problem.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
-    item: u64,
-    index: u32,
+    /// The problem's number in the run.
+    pub(super) item: u64,
+    pub(super) index: u32,
 }
 
 /// What comes back to the coordinator.
@@ -61,6 +66,8 @@ pub(super) struct Coordinator<'a> {
     /// Accepted attempts settled, out or not.
     accepted: u64,
     finished: u64,
+    /// Text of rows that wait for their turn.
+    waiting_bytes: usize,
     report: RunReport,
 }
 
@@ -89,6 +96,7 @@ impl<'a> Coordinator<'a> {
             asking: true,
             accepted: 0,
             finished: 0,
+            waiting_bytes: 0,
             report: RunReport::default(),
             driver,
         }
@@ -209,13 +217,7 @@ impl<'a> Coordinator<'a> {
                 break;
             }
             let sample = Sample { item, index: pending.take() };
-            let request = ChatRequest {
-                problem: Arc::clone(&pending.ask.problem),
-                messages: Arc::clone(&pending.ask.messages),
-                sampling: Arc::clone(&self.sampling),
-                sample_index: sample.index,
-                budget: Some(Arc::clone(&self.budget)),
-            };
+            let request = request(&pending.ask, &self.sampling, &self.budget, sample.index);
             let key = self.keys.as_ref().map(|keys| keys.key(&request));
             if let Some(result) = self.known(&request, key)? {
                 self.answered(sample, key, result, true)?;
@@ -312,27 +314,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn attempt(&self, sample: Sample, key: Option<RequestKey>, completion: Completion) -> Attempt {
-        let mut problem = (*self.pending[(sample.item - self.first) as usize].ask.problem).clone();
-        if let Some(logprobs) = &completion.logprobs {
-            problem.meta.insert(META_LOGPROBS.into(), Scalar::Text(serde_json::to_string(logprobs).unwrap_or_default()));
-        }
-        Attempt {
-            problem,
-            sample_index: sample.index,
-            teacher: self.driver.generator.name().to_owned(),
-            truncated: completion.truncated(),
-            reasoning: completion.reasoning,
-            response: completion.response,
-            finish_reason: completion.finish_reason,
-            prompt_tokens: completion.usage.prompt_tokens,
-            completion_tokens: completion.usage.completion_tokens,
-            reasoning_tokens: completion.usage.reasoning_tokens,
-            tokens_estimated: completion.usage.estimated,
-            cost_usd: completion.cost_usd,
-            latency_ms: Some(completion.latency_ms),
-            request_key: key.map(|key| key.to_hex()),
-            ..Attempt::default()
-        }
+        row(&self.pending[(sample.item - self.first) as usize].ask, self.driver.generator.name(), sample.index, key, completion)
     }
 
     fn settle_failure(&mut self, sample: Sample, reason: &str, message: &str) {
@@ -343,7 +325,15 @@ impl<'a> Coordinator<'a> {
 
     fn settle_row(&mut self, item: u64, attempt: Box<Attempt>) {
         self.accepted += u64::from(is_accepted(&attempt));
-        self.settle(Sample { item, index: attempt.sample_index }, Outcome::Row(attempt));
+        let sample = Sample { item, index: attempt.sample_index };
+        let bytes = text_bytes(&attempt);
+        // Behind a slow problem rows pile up; those that the journal holds need not wait in memory.
+        let park = item != self.first && self.waiting_bytes + bytes > WAITING_BYTES && self.driver.journal.is_some();
+        if park && attempt.request_key.is_some() {
+            return self.settle(sample, Outcome::Parked(attempt.verdict));
+        }
+        self.waiting_bytes += bytes;
+        self.settle(sample, Outcome::Row(attempt));
     }
 
     fn settle(&mut self, sample: Sample, outcome: Outcome) {
@@ -373,27 +363,17 @@ impl<'a> Coordinator<'a> {
 
     fn emit(&mut self, pending: Pending, sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>) -> Result<bool, RunError> {
         let correct = pending.correct();
-        let outcomes = pending.into_outcomes();
-        let judged = self.judges.is_some();
-        let rows = outcomes.values().filter(|outcome| matches!(outcome, Outcome::Row(_))).count();
-        if judged {
+        let (ask, outcomes) = pending.into_parts();
+        let rows = outcomes.values().filter(|outcome| matches!(outcome, Outcome::Row(_) | Outcome::Parked(_))).count();
+        let pass_rate = self.judges.is_some().then(|| f64::from(correct) / rows as f64);
+        if pass_rate.is_some() {
             *self.report.solved.entry(correct).or_default() += 1;
         }
         self.report.totals.problems += 1;
-        for outcome in outcomes.into_values() {
-            let mut attempt = match outcome {
-                Outcome::Row(attempt) => *attempt,
-                Outcome::Failed(failure) => {
-                    self.report.fail(failure);
-                    continue;
-                }
-                Outcome::NotAsked => {
-                    self.report.not_asked += 1;
-                    continue;
-                }
-            };
-            if judged {
-                attempt.problem.meta.insert(META_PASS_RATE.into(), Scalar::Float(f64::from(correct) / rows as f64));
+        for (index, outcome) in outcomes {
+            let Some(mut attempt) = self.row_of(&ask, index, outcome)? else { continue };
+            if let Some(rate) = pass_rate {
+                attempt.problem.meta.insert(META_PASS_RATE.into(), Scalar::Float(rate));
             }
             self.count_row(&attempt);
             sink(attempt).map_err(RunError::Sink)?;
@@ -402,6 +382,36 @@ impl<'a> Coordinator<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// The row of an outcome; one that has none is counted.
+    fn row_of(&mut self, ask: &Ask, index: u32, outcome: Outcome) -> Result<Option<Attempt>, RunError> {
+        match outcome {
+            Outcome::Row(attempt) => {
+                self.waiting_bytes -= text_bytes(&attempt);
+                return Ok(Some(*attempt));
+            }
+            Outcome::Parked(verdict) => match self.fetch_parked(ask, index)? {
+                Ok(attempt) => return Ok(Some(Attempt { verdict, ..attempt })),
+                Err(error) => self.report.fail(Failure {
+                    problem_id: ask.problem.problem_id.clone(),
+                    sample_index: index,
+                    reason: error.reason().to_owned(),
+                    message: error.to_string(),
+                }),
+            },
+            Outcome::Failed(failure) => self.report.fail(failure),
+            Outcome::NotAsked => self.report.not_asked += 1,
+        }
+        Ok(None)
+    }
+
+    fn fetch_parked(&self, ask: &Ask, index: u32) -> Result<Result<Attempt, GenerateError>, RunError> {
+        let request = request(ask, &self.sampling, &self.budget, index);
+        let key = self.keys.as_ref().map(|keys| keys.key(&request));
+        let lost = || GenerateError::Replay { request_key: key.map(|key| key.to_hex()).unwrap_or_default(), message: "no longer in the journal".into() };
+        let completion = self.known(&request, key)?.unwrap_or_else(|| Err(lost()));
+        Ok(completion.map(|completion| row(ask, self.driver.generator.name(), index, key, *completion)))
     }
 
     fn count_row(&mut self, attempt: &Attempt) {
@@ -414,46 +424,4 @@ impl<'a> Coordinator<'a> {
             *report.cost_usd.get_or_insert(0.0) += cost;
         }
     }
-}
-
-/// Correct, or not judged at all.
-fn is_accepted(attempt: &Attempt) -> bool {
-    attempt.verdict.is_none_or(|verdict| verdict == Verdict::Correct)
-}
-
-/// Asks, keeps what was answered, and only then says so.
-async fn fetch(
-    generator: Arc<dyn Generator>,
-    journal: Option<Arc<Journal>>,
-    batch: Vec<(Sample, Option<RequestKey>, ChatRequest)>,
-    events: UnboundedSender<Event>,
-) {
-    let results = if let [(_, _, request)] = batch.as_slice() {
-        vec![generator.complete(request).await]
-    } else {
-        let requests: Vec<ChatRequest> = batch.iter().map(|(_, _, request)| request.clone()).collect();
-        generator.complete_group(&requests).await
-    };
-    let _ = events.send(Event::Landed(batch.len()));
-    let kept = batch.into_iter().zip(results).map(|((sample, key, _), result)| {
-        let (journal, events) = (journal.clone(), events.clone());
-        async move {
-            let result = match (result, journal, key) {
-                (Ok(completion), Some(journal), Some(key)) => keep(completion, &journal, key).await,
-                (result, ..) => result.map(Box::new),
-            };
-            let _ = events.send(Event::Answered { sample, key, result });
-        }
-    });
-    futures::future::join_all(kept).await;
-}
-
-async fn keep(mut completion: Completion, journal: &Journal, key: RequestKey) -> Result<Box<Completion>, GenerateError> {
-    completion.request_key = key.to_hex();
-    let record = match completion.raw.take() {
-        Some(body) => Record::Raw { body: body.into(), latency_ms: completion.latency_ms },
-        None => Record::Parsed(Box::new(completion.clone())),
-    };
-    journal.append(key, &record).await?;
-    Ok(Box::new(completion))
 }

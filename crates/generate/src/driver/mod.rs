@@ -13,6 +13,7 @@ mod judge;
 mod options;
 mod pending;
 mod report;
+mod task;
 
 use std::sync::Arc;
 

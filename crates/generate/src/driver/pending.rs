@@ -12,6 +12,8 @@ use super::report::Failure;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Row(Box<Attempt>),
+    /// A row that waits in the journal, because too many wait in memory.
+    Parked(Option<Verdict>),
     Failed(Failure),
     NotAsked,
 }
@@ -52,11 +54,12 @@ impl Pending {
 
     pub(super) fn settle(&mut self, sample_index: u32, outcome: Outcome) {
         self.open -= 1;
-        if let Outcome::Row(attempt) = &outcome
-            && attempt.verdict == Some(Verdict::Correct)
-        {
-            self.correct += 1;
-        }
+        let verdict = match &outcome {
+            Outcome::Row(attempt) => attempt.verdict,
+            Outcome::Parked(verdict) => *verdict,
+            Outcome::Failed(_) | Outcome::NotAsked => None,
+        };
+        self.correct += u32::from(verdict == Some(Verdict::Correct));
         self.outcomes.insert(sample_index, outcome);
     }
 
@@ -69,7 +72,7 @@ impl Pending {
         self.correct
     }
 
-    pub(super) fn into_outcomes(self) -> BTreeMap<u32, Outcome> {
-        self.outcomes
+    pub(super) fn into_parts(self) -> (Ask, BTreeMap<u32, Outcome>) {
+        (self.ask, self.outcomes)
     }
 }

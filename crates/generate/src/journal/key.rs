@@ -17,6 +17,14 @@ impl RequestKey {
     }
 }
 
+impl RequestKey {
+    /// Reads [`RequestKey::to_hex`] back.
+    #[must_use]
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        blake3::Hash::from_hex(hex).ok().map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
 impl fmt::Display for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_hex())

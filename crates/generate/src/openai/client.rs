@@ -97,7 +97,7 @@ impl OpenAi {
         }
     }
 
-    async fn reserve(&self, request: &ChatRequest, choices: u32) -> Result<Reservation, GenerateError> {
+    pub(super) async fn reserve(&self, request: &ChatRequest, choices: u32) -> Result<Reservation, GenerateError> {
         let tokens = request.sampling.max_tokens.saturating_mul(choices);
         let worst = self.config.price.map_or(0.0, |price| price.worst(wire::prompt_tokens_at_most(&request.messages), tokens));
         request.budget.as_ref().unwrap_or(&self.budget).reserve(worst).await

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::batch::BatchConfig;
 use crate::budget::Price;
 use crate::error::GenerateError;
 
@@ -67,6 +68,9 @@ pub struct OpenAiConfig {
     /// Ask for this many samples of a problem in one request (the `n` parameter), where the server supports it.
     #[serde(default = "defaults::choices_per_request")]
     pub choices_per_request: u32,
+    /// Ask through the service's batch API: within a day, at the price times `price.batch_factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchConfig>,
     /// What the server calls the limit of tokens.
     #[serde(default)]
     pub max_tokens_field: TokensField,
@@ -150,6 +154,7 @@ impl OpenAiConfig {
             max_cost_usd: None,
             stream: false,
             choices_per_request: defaults::choices_per_request(),
+            batch: None,
             max_tokens_field: TokensField::default(),
             send_seed: defaults::send_seed(),
             max_reply_bytes: defaults::max_reply_bytes(),

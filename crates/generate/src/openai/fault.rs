@@ -218,3 +218,64 @@ fn seconds(number: f64) -> Option<Duration> {
     // A day is longer than anybody waits; it also keeps the clock arithmetic from overflowing.
     (number.is_finite() && number >= 0.0).then(|| Duration::from_secs_f64(number.min(86_400.0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn asked(headers: &[(&str, &str)]) -> Option<f64> {
+        let map = headers.iter().map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap()));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        retry_after(&map.collect(), now).map(|wait| wait.as_secs_f64())
+    }
+
+    #[test]
+    fn every_way_to_ask_for_patience_is_understood() {
+        assert_eq!(asked(&[]), None);
+        assert_eq!(asked(&[("retry-after", "3")]), Some(3.0));
+        assert_eq!(asked(&[("retry-after", "0.5")]), Some(0.5));
+        assert_eq!(asked(&[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")]), Some(10.0));
+        assert_eq!(asked(&[("retry-after", "Tue, 14 Nov 2000 22:13:30 GMT")]), Some(0.0));
+        assert_eq!(asked(&[("retry-after", "soon")]), None);
+        assert_eq!(asked(&[("retry-after", "-5")]), None);
+        assert_eq!(asked(&[("retry-after", "1e300")]), Some(86_400.0));
+        assert_eq!(asked(&[("retry-after-ms", "250"), ("retry-after", "1")]), Some(0.25));
+        let none_left = ("x-ratelimit-remaining-tokens", "0");
+        assert_eq!(asked(&[none_left, ("x-ratelimit-reset-tokens", "1m2.5s")]), Some(62.5));
+        assert_eq!(asked(&[none_left, ("x-ratelimit-reset-tokens", "20ms")]), Some(0.02));
+        assert_eq!(asked(&[("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", "60s")]), None);
+        assert_eq!(asked(&[("x-ratelimit-reset", "1700000007")]), Some(7.0));
+        assert_eq!(asked(&[("x-ratelimit-reset", "1700000007500")]), Some(7.5));
+    }
+
+    #[test]
+    fn what_follows_from_a_status() {
+        let consequence = |status: u16, body: &str| {
+            Fault::status(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()).consequence()
+        };
+        assert_eq!(consequence(429, ""), Consequence::Pushback);
+        assert_eq!(consequence(429, "{\"error\":{\"message\":\"no\",\"code\":\"insufficient_quota\"}}"), Consequence::Fatal);
+        for status in [401, 402, 403, 404, 307] {
+            assert_eq!(consequence(status, ""), Consequence::Fatal, "{status}");
+        }
+        for status in [500, 502, 503, 504, 524, 408] {
+            assert_eq!(consequence(status, ""), Consequence::Retry, "{status}");
+        }
+        for status in [400, 413, 422] {
+            assert_eq!(consequence(status, ""), Consequence::Reject, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_servers_words_are_found_and_shortened() {
+        let words = |body: &str| Fault::status(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()).message;
+        assert_eq!(words("{\"error\":{\"message\":\"too long\",\"code\":\"context_length_exceeded\"}}"), "too long (context_length_exceeded)");
+        assert_eq!(words("{\"error\":\"too long\"}"), "too long");
+        assert_eq!(words("{\"detail\":[{\"msg\":\"too long\"}]}"), "[{\"msg\":\"too long\"}]");
+        assert_eq!(words("too long\n"), "too long");
+        assert_eq!(words(""), "no message");
+        assert_eq!(words(&"é".repeat(1000)).chars().count(), 401);
+    }
+}

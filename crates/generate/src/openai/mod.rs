@@ -4,8 +4,10 @@
 //! service's limits per minute ([`limits::rate`]), the wire ([`send`]), and the reader ([`reply`]). A try that fails
 //! gives all of that back before it waits for the next, so that nothing idle holds a place.
 
+pub mod batch;
 mod client;
 mod config;
+mod doctor;
 mod fault;
 mod limits;
 mod reply;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use config::{EndpointConfig, OpenAiConfig, TokensField};
+pub use doctor::{ChatReport, EndpointReport};
 
 use crate::budget::{Budget, Price};
 use crate::error::GenerateError;
@@ -35,8 +38,11 @@ pub(crate) const KIND: GeneratorKind = GeneratorKind {
     about: "any OpenAI-compatible endpoint (hosted, vLLM, SGLang, llama.cpp, …)",
     schema: || schemars::schema_for!(OpenAiConfig),
     build: |settings, key| {
-        let config = serde_json::from_value(settings)
+        let config: OpenAiConfig = serde_json::from_value(settings)
             .map_err(|error| GenerateError::Config { field: "teacher".into(), message: error.to_string() })?;
+        if config.batch.is_some() {
+            return Ok(Arc::new(batch::BatchOpenAi::new(config, key)?));
+        }
         Ok(Arc::new(OpenAi::new(config, key)?))
     },
 };

@@ -26,7 +26,6 @@ pub(super) struct Sender {
     headers: HeaderMap,
     key: Option<SecretKey>,
     timeout: Duration,
-    stream: bool,
     max_reply_bytes: usize,
 }
 
@@ -39,7 +38,6 @@ impl Sender {
             headers: headers(config, key.as_ref())?,
             key,
             timeout: Duration::from_secs_f64(config.timeout_seconds),
-            stream: config.stream,
             max_reply_bytes: config.max_reply_bytes,
         })
     }
@@ -56,34 +54,58 @@ impl Sender {
 
     /// Sends a chat request; the body of a 200. Nothing that comes back from here shows the key.
     pub(super) async fn send(&self, server: usize, body: Bytes) -> Result<Vec<u8>, Fault> {
-        let url = format!("{}/chat/completions", self.url(server));
-        let request = self.client.post(url).headers(self.headers.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        let result = match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(result) => result,
-            Err(_) => Err(Fault::new(FaultKind::Timeout, format!("no reply within {} s", self.timeout.as_secs_f64()))),
-        };
-        self.masked(result)
+        self.post(server, "chat/completions", "application/json", body).await
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Fault> {
+    /// Posts anything else.
+    pub(super) async fn post(&self, server: usize, path: &str, kind: &str, body: Bytes) -> Result<Vec<u8>, Fault> {
+        let request = self.client.post(format!("{}/{path}", self.url(server))).header(CONTENT_TYPE, kind).body(body);
+        self.masked(self.timed(request, self.max_reply_bytes).await)
+    }
+
+    /// Gets a small thing, as large as a reply may be.
+    pub(super) async fn get(&self, server: usize, path: &str) -> Result<Vec<u8>, Fault> {
+        self.get_up_to(server, path, self.max_reply_bytes).await
+    }
+
+    /// Gets a file.
+    pub(super) async fn get_up_to(&self, server: usize, path: &str, limit: usize) -> Result<Vec<u8>, Fault> {
+        let request = self.client.get(format!("{}/{path}", self.url(server)));
+        self.masked(self.timed(request, limit).await)
+    }
+
+    async fn timed(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Vec<u8>, Fault> {
+        let exchange = self.exchange(request.headers(self.headers.clone()), limit);
+        tokio::time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(Fault::new(FaultKind::Timeout, format!("no reply within {} s", self.timeout.as_secs_f64()))))
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Vec<u8>, Fault> {
         let mut response = request.send().await.map_err(|error| transport(&error))?;
         if response.status() != StatusCode::OK {
             let body = read(&mut response, MAX_ERROR_BYTES).await.unwrap_or_default();
             return Err(Fault::status(response.status(), response.headers(), &body));
         }
         let events = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if !(self.stream || events) {
-            return read(&mut response, self.max_reply_bytes).await;
-        }
         let mut assembler = Assembler::default();
+        if !events {
+            let body = read(&mut response, limit).await?;
+            // Events under another name.
+            if body.starts_with(b"data:") {
+                assembler.push(&body)?;
+                return assembler.finish();
+            }
+            return Ok(body);
+        }
         let mut size = 0;
         // What follows the end of the stream is not waited for: some servers keep the connection open.
         while !assembler.done()
             && let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))?
         {
             size += chunk.len();
-            if size > self.max_reply_bytes {
-                return Err(too_large(self.max_reply_bytes));
+            if size > limit {
+                return Err(too_large(limit));
             }
             assembler.push(&chunk)?;
         }

@@ -142,9 +142,11 @@ impl Router {
         if state.alarm.is_some_and(|alarm| alarm <= at) {
             return;
         }
+        // Outside a runtime (the last slot is dropped as it shuts down) nobody waits any more.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         state.alarm = Some(at);
         let router = Arc::downgrade(self);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             tokio::time::sleep_until(at.into()).await;
             if let Some(router) = router.upgrade() {
                 let mut state = router.lock();
