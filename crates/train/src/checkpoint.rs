@@ -40,11 +40,11 @@ pub struct State {
     /// Tokens so far, padding excluded.
     pub tokens: u64,
     /// Loss of the last step that was not skipped.
-    pub last_loss: Option<f64>,
-    /// Held-out loss before the first step.
-    pub before: Option<HeldOut>,
-    /// The lowest held-out loss so far.
-    pub best: Option<Lowest>,
+    pub last_loss: Option<Exact>,
+    /// Held-out loss and token accuracy before the first step.
+    pub before: Option<[Exact; 2]>,
+    /// Step, held-out loss and token accuracy where the held-out loss was lowest so far.
+    pub best: Option<(u64, [Exact; 2])>,
     /// Measurements of the held-out loss since then.
     pub measured_since_best: u32,
     /// Length of the training log in bytes.
@@ -74,6 +74,43 @@ impl State {
             data,
             config: config.clone(),
         }
+    }
+}
+
+/// A float that stands in JSON as text: reading JSON's numbers back need not give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exact(pub f64);
+
+impl Serialize for Exact {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Exact {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| serde::de::Error::custom(format!("{text:?} is no number")))
+    }
+}
+
+impl From<HeldOut> for [Exact; 2] {
+    fn from(held_out: HeldOut) -> Self {
+        [Exact(held_out.loss), Exact(held_out.token_accuracy)]
+    }
+}
+
+impl From<[Exact; 2]> for HeldOut {
+    fn from([loss, token_accuracy]: [Exact; 2]) -> Self {
+        Self { loss: loss.0, token_accuracy: token_accuracy.0 }
+    }
+}
+
+impl State {
+    /// Where the held-out loss was lowest.
+    #[must_use]
+    pub fn lowest(&self) -> Option<Lowest> {
+        self.best.map(|(step, held_out)| Lowest { step, held_out: held_out.into() })
     }
 }
 
@@ -298,7 +335,7 @@ mod tests {
         let best = (step > 50).then(|| weights.clone());
         let held_out = HeldOut { loss: 1.0 / 3.0, token_accuracy: 0.1 };
         let fresh = State::new(&SftConfig::default(), "d".into());
-        let state = State { step, updates: step, best: Some(Lowest { step: 2, held_out }), log_bytes: 5, ..fresh };
+        let state = State { step, updates: step, best: Some((2, held_out.into())), log_bytes: 5, ..fresh };
         (params, Tensors { weights, moments, best }, state)
     }
 

@@ -173,9 +173,10 @@ impl SftConfig {
     /// The settings that a continuation must share with its checkpoint and that differ here, as `name: was X, is Y`.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Vec<String> {
-        let (Ok(serde_json::Value::Object(now)), Ok(serde_json::Value::Object(was))) =
-            (serde_json::to_value(self), serde_json::to_value(before))
-        else {
+        // `before` was read from JSON, whose floats need not come back bit by bit; what is set now passes through it too,
+        // so that no such rounding looks like a change.
+        let now = serde_json::to_string(self).and_then(|text| serde_json::from_str::<serde_json::Value>(&text));
+        let (Ok(serde_json::Value::Object(now)), Ok(serde_json::Value::Object(was))) = (now, serde_json::to_value(before)) else {
             return Vec::new();
         };
         now.iter()

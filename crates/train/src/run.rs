@@ -8,7 +8,7 @@ use potstill_model::CausalLm;
 
 use crate::adamw::{AdamW, Moments, clip_factor, global_norm};
 use crate::batch::{DataOrder, MicroBatch};
-use crate::checkpoint::{self, Lowest, State, Tensors};
+use crate::checkpoint::{self, Exact, State, Tensors};
 use crate::config::SftConfig;
 use crate::corpus::Corpus;
 use crate::engine::{Engine, LossSum, StepGradient};
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
     pub(crate) fn work(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
         if self.resumed_from.is_none() {
             self.tell(observer, &self.started())?;
-            self.state.before = self.evaluate(&model, observer)?;
+            self.state.before = self.evaluate(&model, observer)?.map(Into::into);
         }
         while self.state.step < self.total && !self.out_of_patience() {
             model = self.step(model, observer)?;
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
             return Ok(model);
         }
         self.state.skipped_in_a_row = 0;
-        self.state.last_loss = Some(sum.mean());
+        self.state.last_loss = Some(Exact(sum.mean()));
         let learning_rate = self.config.learning_rate * self.config.schedule.factor(step, self.total);
         let model = self.update(model, &gradients, learning_rate, clip_factor(norm, self.config.grad_clip));
         let time = began.elapsed();
@@ -247,8 +247,8 @@ impl<'a> Run<'a> {
         let measured = self.evaluate(model, observer)?;
         if let Some(held_out) = measured {
             self.measured = Some((self.state.step, held_out));
-            if self.state.best.is_none_or(|best| held_out.loss < best.held_out.loss) {
-                self.state.best = Some(Lowest { step: self.state.step, held_out });
+            if self.state.lowest().is_none_or(|lowest| held_out.loss < lowest.held_out.loss) {
+                self.state.best = Some((self.state.step, held_out.into()));
                 self.state.measured_since_best = 0;
                 self.best = self.config.keep_best.then(|| params::copy_values(model));
             } else {
@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
 
     fn finish(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
         let mut after = self.measure(&model, observer)?;
-        if let (Some(weights), Some(best)) = (&self.best, self.state.best)
+        if let (Some(weights), Some(best)) = (&self.best, self.state.lowest())
             && best.step != self.state.step
         {
             model = with_weights(model, weights);
@@ -291,10 +291,10 @@ impl<'a> Run<'a> {
             packing_fill: self.corpus.fill,
             tokens: self.state.tokens,
             trained_tokens: self.state.trained_tokens,
-            last_loss: self.state.last_loss,
-            held_out_before: self.state.before,
+            last_loss: self.state.last_loss.map(|loss| loss.0),
+            held_out_before: self.state.before.map(Into::into),
             held_out_after: after,
-            best: self.state.best,
+            best: self.state.lowest(),
             step_seconds: seconds,
             tokens_per_second: rate(self.spent.tokens),
             trained_tokens_per_second: rate(self.spent.trained),
