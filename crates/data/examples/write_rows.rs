@@ -5,10 +5,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use potstill_data::{
-    Attempt, Message, Meta, MetaFields, Problem, Row, RowWriter, Sample, SampleKind, Scalar,
-    Verdict,
-};
+use potstill_data::{Attempt, Message, Meta, MetaFields, Problem, Row, RowWriter, Sample, SampleKind, Scalar, Verdict};
 
 fn write<R: Row>(folder: &std::path::Path, rows: &[R]) -> Result<(), Box<dyn Error>> {
     let meta = MetaFields::of_rows(rows.iter().map(Row::meta));
@@ -25,10 +22,7 @@ fn problem(number: i64) -> Problem {
         domain: (number % 2 == 0).then(|| "arithmetic".to_owned()),
         prompt: format!("What is {number} + {number}? Ω≈ç√"),
         gold: Some((2 * number).to_string()),
-        tests: Some(format!(
-            "{{\"numbers\":[{number},{number}],\"target\":{}}}",
-            2 * number
-        )),
+        tests: Some(format!("{{\"numbers\":[{number},{number}],\"target\":{}}}", 2 * number)),
         verifier: Some("number".to_owned()),
         meta: Meta::from([
             ("level".to_owned(), Scalar::Int(number)),
@@ -53,10 +47,7 @@ fn attempt(number: i64) -> Attempt {
 }
 
 fn sample(number: i64) -> Sample {
-    let answer = Message {
-        reasoning: Some("add them".to_owned()),
-        ..Message::new("assistant", (2 * number).to_string())
-    };
+    let answer = Message { reasoning: Some("add them".to_owned()), ..Message::new("assistant", (2 * number).to_string()) };
     Sample {
         sample_id: format!("s{number}"),
         problem_id: format!("p{number}"),

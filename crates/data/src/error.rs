@@ -10,56 +10,75 @@ use parquet::errors::ParquetError;
 /// The crate's result type.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
-/// Where in the input something is. All numbers count from 1.
+/// A spot in a file. All numbers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spot {
+    /// A row of a table.
+    Row(u64),
+    /// A line of a text file.
+    Line(u64),
+    /// A character of a text file.
+    Character {
+        /// Its line.
+        line: u64,
+        /// Its place in the line.
+        column: u64,
+    },
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(row) => write!(f, "row {row}"),
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Character { line, column } => write!(f, "line {line}, column {column}"),
+        }
+    }
+}
+
+/// Where in the input something is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The file.
+    /// The file; none for rows in memory.
     pub path: Option<PathBuf>,
-    /// The row of a table.
-    pub row: Option<u64>,
-    /// The line of a text file.
-    pub line: Option<u64>,
-    /// The column (in characters of the line) of a text file.
-    pub column: Option<u64>,
+    /// The spot in it; none for the file as a whole.
+    pub spot: Option<Spot>,
 }
 
 impl Place {
     /// A whole file.
     pub fn file(path: &Path) -> Self {
-        Self {
-            path: Some(path.to_owned()),
-            ..Self::default()
-        }
+        Self { path: Some(path.to_owned()), spot: None }
     }
 
-    /// A row of a table, counted from 0 here and from 1 in messages.
+    /// A spot in a file.
+    pub fn at(path: &Path, spot: Spot) -> Self {
+        Self { path: Some(path.to_owned()), spot: Some(spot) }
+    }
+
+    /// A row of a table, by its index from 0.
     pub fn row(path: &Path, index: u64) -> Self {
-        Self {
-            row: Some(index + 1),
-            ..Self::file(path)
-        }
+        Self::at(path, Spot::Row(index + 1))
     }
 
     /// A line of a text file, counted from 1.
     pub fn line(path: &Path, line: u64) -> Self {
-        Self {
-            line: Some(line),
-            ..Self::file(path)
-        }
+        Self::at(path, Spot::Line(line))
+    }
+
+    /// A row in memory, by its index from 0; who knows its file adds that later.
+    pub(crate) fn row_in_memory(index: usize) -> Self {
+        Self { path: None, spot: Some(Spot::Row(index as u64 + 1)) }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        parts.extend(self.path.as_ref().map(|path| path.display().to_string()));
-        parts.extend(self.row.map(|row| format!("row {row}")));
-        parts.extend(self.line.map(|line| format!("line {line}")));
-        parts.extend(self.column.map(|column| format!("column {column}")));
-        if parts.is_empty() {
-            parts.push("rows in memory".to_owned());
+        match &self.path {
+            Some(path) => write!(f, "{}", path.display())?,
+            None => f.write_str("rows in memory")?,
         }
-        f.write_str(&parts.join(", "))
+        self.spot.map_or(Ok(()), |spot| write!(f, ", {spot}"))
     }
 }
 
@@ -118,8 +137,8 @@ pub enum DataError {
         place: Place,
         /// The column.
         column: String,
-        /// The type that is needed.
-        wanted: String,
+        /// What is needed.
+        wanted: &'static str,
         /// The type found.
         found: String,
     },
@@ -145,7 +164,7 @@ pub enum DataError {
     #[error("id `{id}` occurs twice: {first} and {second}")]
     Duplicate {
         /// The id.
-        id: String,
+        id: Box<str>,
         /// Where it stands first.
         first: Place,
         /// Where it stands again.
@@ -168,9 +187,7 @@ pub enum DataError {
         mistakes: Vec<crate::manifest::Mistake>,
     },
     /// A row carries a meta field that the file does not have.
-    #[error(
-        "{place}: meta field `{field}` = {value} does not fit the file's meta columns ({columns})"
-    )]
+    #[error("{place}: meta field `{field}` = {value} does not fit the file's meta columns ({columns})")]
     Meta {
         /// Which row.
         place: Place,
@@ -179,7 +196,7 @@ pub enum DataError {
         /// Its value.
         value: String,
         /// What the file has.
-        columns: String,
+        columns: Box<str>,
     },
     /// Arrow refuses (a batch too large for its offsets, for example).
     #[error("cannot build columns: {0}")]
@@ -189,11 +206,7 @@ pub enum DataError {
 fn listed(mistakes: &[crate::manifest::Mistake]) -> String {
     match mistakes {
         [only] => only.to_string(),
-        several => several
-            .iter()
-            .fold(format!("{} mistakes", several.len()), |list, mistake| {
-                format!("{list}\n  {mistake}")
-            }),
+        several => several.iter().fold(format!("{} mistakes", several.len()), |list, mistake| format!("{list}\n  {mistake}")),
     }
 }
 
@@ -207,16 +220,11 @@ impl DataError {
             | Self::Empty { hint, .. }
             | Self::Setting { hint, .. } => hint.clone(),
             Self::NoColumn { column, known, .. } => Some(crate::near::columns_hint(column, known)),
-            Self::Duplicate { .. } => Some(
-                "set `duplicates = \"first\"` to keep the first, or `\"suffix\"` to number them"
-                    .to_owned(),
-            ),
+            Self::Duplicate { .. } => Some("set `duplicates = \"first\"` to keep the first, or `\"suffix\"` to number them".to_owned()),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space or choose another store; a rerun continues".to_owned())
             }
-            Self::Write { source, .. } | Self::Read { source, .. }
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
+            Self::Write { source, .. } | Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check the owner and permissions of the file and its folder".to_owned())
             }
             _ => None,
@@ -226,12 +234,9 @@ impl DataError {
     /// Whether trying again later may help (a full disk, an interrupted call), as opposed to wrong input.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Write { source, .. } | Self::Read { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::Interrupted
-            ),
+            Self::Write { source, .. } | Self::Read { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted)
+            }
             _ => false,
         }
     }
@@ -246,45 +251,31 @@ impl DataError {
             && place.path.is_none()
         {
             place.path = Some(path.to_owned());
-            place.row = place.row.map(|row| row + first_row);
+            if let Some(Spot::Row(row)) = &mut place.spot {
+                *row += first_row;
+            }
         }
         self
     }
 
     pub(crate) fn value(place: Place, what: impl Into<String>) -> Self {
-        Self::Value {
-            place,
-            what: what.into(),
-            hint: None,
-        }
+        Self::Value { place, what: what.into(), hint: None }
     }
 
     pub(crate) fn setting(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Setting {
-            what: what.into(),
-            hint: Some(hint.into()),
-        }
+        Self::Setting { what: what.into(), hint: Some(hint.into()) }
     }
 
     /// A failure to open or read a file; a missing one comes with the near names of its folder.
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
-            return Self::Missing {
-                path: path.to_owned(),
-                hint: crate::near::files_hint(path),
-            };
+            return Self::Missing { path: path.to_owned(), hint: crate::near::files_hint(path) };
         }
-        Self::Read {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Read { path: path.to_owned(), source }
     }
 
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
-        Self::Write {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Write { path: path.to_owned(), source }
     }
 
     /// A failure of the Parquet writer: almost always the disk's.

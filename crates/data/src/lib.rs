@@ -19,9 +19,6 @@ pub mod stats;
 pub use error::{DataError, Result};
 pub use manifest::Manifest;
 pub use parts::{PartSummary, RowReader, RowWriter, read_all};
-pub use rows::{
-    Attempt, Message, Meta, MetaFields, Problem, Row, Sample, SampleKind, Scalar, ScalarKind,
-    Verdict,
-};
+pub use rows::{Attempt, Message, Meta, MetaFields, Problem, Row, Sample, SampleKind, Scalar, ScalarKind, Verdict};
 pub use source::{Source, SourceKind, SourceSpec};
 pub use sql::{Query, RowFilter, query};

@@ -95,10 +95,7 @@ impl Manifest {
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| DataError::read(path, error))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, folder).map_err(|mistakes| DataError::Manifest {
-            path: path.to_owned(),
-            mistakes,
-        })
+        Self::parse(&text, folder).map_err(|mistakes| DataError::Manifest { path: path.to_owned(), mistakes })
     }
 
     /// Parses and checks the text of a manifest that stands in `folder`.
@@ -118,10 +115,7 @@ impl Manifest {
                 Ok(manifest) => {
                     mistakes = manifest.faults(&lines, table.get_ref());
                     if mistakes.is_empty() {
-                        return Ok(Self {
-                            folder: folder.to_owned(),
-                            ..manifest
-                        });
+                        return Ok(Self { folder: folder.to_owned(), ..manifest });
                     }
                 }
                 Err(error) => mistakes.push(lines.mistake(&error)),
@@ -134,69 +128,35 @@ impl Manifest {
 
     /// What is well-formed and still wrong.
     fn faults(&self, lines: &Lines<'_>, table: &DeTable<'_>) -> Vec<Mistake> {
-        let line_of = |key: &str| {
-            table
-                .iter()
-                .find(|(known, _)| known.get_ref() == key)
-                .map_or(1, |(known, _)| lines.line(known.span().start))
-        };
+        let line_of =
+            |key: &str| table.iter().find(|(known, _)| known.get_ref() == key).map_or(1, |(known, _)| lines.line(known.span().start));
         let mut mistakes = Vec::new();
-        let mut add = |key: &str, what: String| {
-            mistakes.push(Mistake {
-                line: line_of(key),
-                what,
-            })
-        };
+        let mut add = |key: &str, what: String| mistakes.push(Mistake { line: line_of(key), what });
         if self.version != VERSION {
-            add(
-                "version",
-                format!(
-                    "version is {}, but {VERSION} is the one known",
-                    self.version
-                ),
-            );
+            add("version", format!("version is {}, but {VERSION} is the one known", self.version));
         }
-        for (key, value) in [
-            ("name", &self.name),
-            ("about", &self.about),
-            ("homepage", &self.homepage),
-        ] {
+        for (key, value) in [("name", &self.name), ("about", &self.about), ("homepage", &self.homepage)] {
             if value.trim().is_empty() {
                 add(key, format!("`{key}` is missing"));
             }
         }
         if self.licence.name.trim().is_empty() {
-            add(
-                "licence",
-                "`licence.name` is missing; write `unknown` if it is".to_owned(),
-            );
+            add("licence", "`licence.name` is missing; write `unknown` if it is".to_owned());
         }
-        if self
-            .hub
-            .as_ref()
-            .is_some_and(|hub| hub.repo.is_empty() || hub.files.is_empty())
-        {
+        if self.hub.as_ref().is_some_and(|hub| hub.repo.is_empty() || hub.files.is_empty()) {
             add("hub", "`hub` needs `repo` and `files`".to_owned());
         }
         if self.hub.is_none() && self.obtain.is_none() {
-            add(
-                "source",
-                "nothing says how to get the files: set `hub` or `obtain`".to_owned(),
-            );
+            add("source", "nothing says how to get the files: set `hub` or `obtain`".to_owned());
         }
         if self.source.path.is_none() {
             add("source", "`source.path` is missing".to_owned());
         }
         if self.source.dataset.is_some() {
-            add(
-                "source",
-                "`source.dataset`: a manifest cannot build on another".to_owned(),
-            );
+            add("source", "`source.dataset`: a manifest cannot build on another".to_owned());
         }
         if let Err(error) = check_spec(&self.source) {
-            let hint = error
-                .hint()
-                .map_or(String::new(), |hint| format!("; {hint}"));
+            let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
             add("source", format!("{error}{hint}"));
         }
         mistakes
@@ -222,39 +182,21 @@ impl Manifest {
     pub fn require_files(&self) -> Result<()> {
         let path = self.spec().path.unwrap_or_default();
         match crate::source::expand(&path) {
-            Err(DataError::Missing { path, .. }) => Err(DataError::Missing {
-                hint: Some(self.how_to_get(&path)),
-                path,
-            }),
+            Err(DataError::Missing { path, .. }) => Err(DataError::Missing { hint: Some(self.how_to_get(&path)), path }),
             other => other.map(|_| ()),
         }
     }
 
     fn how_to_get(&self, path: &Path) -> String {
         let from_hub = self.hub.as_ref().map(|hub| {
-            let files = hub
-                .files
-                .iter()
-                .map(|file| format!("--include \"{file}\""))
-                .collect::<Vec<_>>()
-                .join(" ");
+            let files = hub.files.iter().map(|file| format!("--include \"{file}\"")).collect::<Vec<_>>().join(" ");
             let path = path.to_string_lossy();
             // The manifests that come with potstill name files as the hub does, in a folder of their own.
-            let folder = hub
-                .files
-                .first()
-                .and_then(|file| path.strip_suffix(file.as_str()));
+            let folder = hub.files.first().and_then(|file| path.strip_suffix(file.as_str()));
             let folder = folder.map_or("FOLDER", |folder| folder.trim_end_matches('/'));
-            format!(
-                "hf download {} --repo-type dataset {files} --local-dir {folder}",
-                hub.repo
-            )
+            format!("hf download {} --repo-type dataset {files} --local-dir {folder}", hub.repo)
         });
-        let ways = [self.obtain.clone(), from_hub]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("; or with ");
+        let ways = [self.obtain.clone(), from_hub].into_iter().flatten().collect::<Vec<_>>().join("; or with ");
         format!("get {}: {ways}", self.name)
     }
 }
@@ -270,10 +212,7 @@ impl Lines<'_> {
 
     fn mistake(&self, error: &toml::de::Error) -> Mistake {
         let line = self.line(error.span().map_or(0, |span| span.start));
-        Mistake {
-            line,
-            what: with_suggestion(error.message()),
-        }
+        Mistake { line, what: with_suggestion(error.message()) }
     }
 }
 
@@ -285,20 +224,14 @@ fn with_suggestion(message: &str) -> String {
         return message;
     };
     match crate::near::nearest(unknown, names).first() {
-        Some(near) => format!(
-            "{}; did you mean `{near}`?",
-            message.split(", expected").next().unwrap_or(&message)
-        ),
+        Some(near) => format!("{}; did you mean `{near}`?", message.split(", expected").next().unwrap_or(&message)),
         None => message.clone(),
     }
 }
 
 /// The errors of a table's keys, each tried alone: serde stops at the first, but every field has a
 /// default, so a table with one key tells what is wrong with that key.
-fn errors_of<T: DeserializeOwned>(
-    table: &DeTable<'_>,
-    path: &[&Spanned<DeString<'_>>],
-) -> Vec<toml::de::Error> {
+fn errors_of<T: DeserializeOwned>(table: &DeTable<'_>, path: &[&Spanned<DeString<'_>>]) -> Vec<toml::de::Error> {
     let mut errors = Vec::new();
     for (key, value) in table {
         let mut inner: Vec<&Spanned<DeString<'_>>> = path.to_vec();
@@ -308,19 +241,14 @@ fn errors_of<T: DeserializeOwned>(
             DeValue::Table(inside) if key.get_ref() != "tests" && !inside.is_empty() => {
                 errors.extend(errors_of::<T>(inside, &inner));
             }
-            _ => {
-                errors.extend(T::deserialize(ValueDeserializer::from(nested(&inner, value))).err())
-            }
+            _ => errors.extend(T::deserialize(ValueDeserializer::from(nested(&inner, value))).err()),
         }
     }
     errors
 }
 
 /// A table of tables that holds one value at the end of a path.
-fn nested<'a>(
-    path: &[&Spanned<DeString<'a>>],
-    value: &Spanned<DeValue<'a>>,
-) -> Spanned<DeValue<'a>> {
+fn nested<'a>(path: &[&Spanned<DeString<'a>>], value: &Spanned<DeValue<'a>>) -> Spanned<DeValue<'a>> {
     path.iter().rev().fold(value.clone(), |value, key| {
         let span = key.span();
         let mut table = DeTable::new();

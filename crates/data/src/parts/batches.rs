@@ -52,23 +52,13 @@ impl BatchReader {
     pub fn open<P: AsRef<Path>>(parts: &[P]) -> Result<Self> {
         let rows = super::count_rows(parts)?;
         let paths: Vec<PathBuf> = parts.iter().map(|part| part.as_ref().to_owned()).collect();
-        Ok(Self {
-            rest: paths.into_iter(),
-            columns: None,
-            open: None,
-            rows,
-        })
+        Ok(Self { rest: paths.into_iter(), columns: None, open: None, rows })
     }
 
     /// Reads only these top-level columns; those that a part lacks are absent from its batches.
     #[must_use]
     pub fn with_columns<S: AsRef<str>>(mut self, columns: &[S]) -> Self {
-        self.columns = Some(
-            columns
-                .iter()
-                .map(|column| column.as_ref().to_owned())
-                .collect(),
-        );
+        self.columns = Some(columns.iter().map(|column| column.as_ref().to_owned()).collect());
         self
     }
 
@@ -84,14 +74,8 @@ impl BatchReader {
         let part = PartFile::open(&path)?;
         let rows = part.rows();
         let columns = self.columns.as_deref();
-        let reader = part
-            .read(|name| columns.is_none_or(|wanted| wanted.iter().any(|column| column == name)))?;
-        self.open = Some(Open {
-            path: path.into(),
-            reader,
-            next_row: 0,
-            rows,
-        });
+        let reader = part.read(|name| columns.is_none_or(|wanted| wanted.iter().any(|column| column == name)))?;
+        self.open = Some(Open { path: path.into(), reader, next_row: 0, rows });
         Ok(true)
     }
 
@@ -107,18 +91,11 @@ impl BatchReader {
                 Some(Ok(batch)) => {
                     let first_row = open.next_row;
                     open.next_row += batch.num_rows() as u64;
-                    return Ok(Some(Located {
-                        batch,
-                        path: open.path.clone(),
-                        first_row,
-                    }));
+                    return Ok(Some(Located { batch, path: open.path.clone(), first_row }));
                 }
                 Some(Err(error)) => return Err(read_error(&open.path, open.next_row, error)),
                 None if open.next_row != open.rows => {
-                    let what = format!(
-                        "the footer claims {} rows, but only {} are there",
-                        open.rows, open.next_row
-                    );
+                    let what = format!("the footer claims {} rows, but only {} are there", open.rows, open.next_row);
                     return Err(DataError::corrupt_parquet(&open.path, &what));
                 }
                 None => self.open = None,
@@ -132,9 +109,7 @@ fn next_batch(reader: &mut ParquetRecordBatchReader) -> Option<Result<RecordBatc
     catch_unwind(AssertUnwindSafe(|| reader.next())).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().cloned();
         let what = what.or_else(|| panic.downcast_ref::<&str>().map(|what| (*what).to_owned()));
-        Some(Err(ArrowError::ParquetError(
-            what.unwrap_or_else(|| "a damaged page".to_owned()),
-        )))
+        Some(Err(ArrowError::ParquetError(what.unwrap_or_else(|| "a damaged page".to_owned()))))
     })
 }
 
@@ -149,11 +124,7 @@ fn read_error(path: &Path, row: u64, error: ArrowError) -> DataError {
         other => ParquetError::General(other.to_string()),
     };
     match DataError::parquet_read(path, error) {
-        DataError::Corrupt { what, hint, .. } => DataError::Corrupt {
-            place: Place::row(path, row),
-            what,
-            hint,
-        },
+        DataError::Corrupt { what, hint, .. } => DataError::Corrupt { place: Place::row(path, row), what, hint },
         other => other,
     }
 }

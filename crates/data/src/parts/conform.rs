@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 
@@ -28,35 +26,20 @@ pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
             if let DataType::Struct(fields) = field.data_type() {
                 return conform_struct(None, fields, batch.num_rows());
             }
-            let known = batch
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect();
-            return Err(DataError::NoColumn {
-                place: Place::default(),
-                column: field.name().clone(),
-                known,
-            });
+            let known = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+            return Err(DataError::NoColumn { place: Place::default(), column: field.name().clone(), known });
         };
         conform_column(column, field.data_type())
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        schema.clone(),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
 fn conform_column(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     match (wanted, column.as_struct_opt()) {
         _ if column.data_type() == wanted => Ok(column.clone()),
-        (DataType::Struct(fields), Some(found)) => {
-            conform_struct(Some(found), fields, column.len())
-        }
+        (DataType::Struct(fields), Some(found)) => conform_struct(Some(found), fields, column.len()),
         _ => Ok(cast(column, wanted)?),
     }
 }
@@ -70,9 +53,5 @@ fn conform_struct(found: Option<&StructArray>, fields: &Fields, rows: usize) -> 
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let nulls = found.and_then(|found| found.nulls().cloned());
-    Ok(Arc::new(StructArray::try_new(
-        fields.clone(),
-        columns,
-        nulls,
-    )?))
+    Ok(Arc::new(StructArray::try_new(fields.clone(), columns, nulls)?))
 }

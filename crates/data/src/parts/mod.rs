@@ -50,8 +50,5 @@ pub fn schema_of_parts<R: Row, P: AsRef<Path>>(parts: &[P]) -> Result<SchemaRef>
 /// # Errors
 /// A part is missing or no sound Parquet file.
 pub fn count_rows<P: AsRef<Path>>(parts: &[P]) -> Result<u64> {
-    parts
-        .iter()
-        .map(|part| Ok(PartFile::open(part.as_ref())?.rows()))
-        .sum()
+    parts.iter().map(|part| Ok(PartFile::open(part.as_ref())?.rows())).sum()
 }

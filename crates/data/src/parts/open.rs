@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use crate::error::Place;
@@ -40,9 +37,7 @@ impl PartFile {
     /// Opens a file and reads its footer.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| DataError::read(path, error))?;
-        let about = file
-            .metadata()
-            .map_err(|error| DataError::read(path, error))?;
+        let about = file.metadata().map_err(|error| DataError::read(path, error))?;
         if about.is_dir() {
             return Err(DataError::Corrupt {
                 place: Place::file(path),
@@ -51,20 +46,11 @@ impl PartFile {
             });
         }
         if about.len() < 12 {
-            return Err(DataError::corrupt_parquet(
-                path,
-                &format!("only {} bytes long", about.len()),
-            ));
+            return Err(DataError::corrupt_parquet(path, &format!("only {} bytes long", about.len())));
         }
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|error| DataError::parquet_read(path, error))?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| DataError::parquet_read(path, error))?;
         let rows = claimed_rows(path, &metadata, about.len())?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            metadata,
-            rows,
-        })
+        Ok(Self { path: path.to_owned(), file, metadata, rows })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -77,23 +63,13 @@ impl PartFile {
 
     /// The names of the top-level columns.
     pub(crate) fn columns(&self) -> Vec<String> {
-        self.schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect()
+        self.schema().fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// Starts reading; only the top-level columns that `wanted` accepts are decoded.
     pub(crate) fn read(self, wanted: impl Fn(&str) -> bool) -> Result<ParquetRecordBatchReader> {
-        let roots: Vec<usize> = self
-            .schema()
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(_, field)| wanted(field.name()))
-            .map(|(index, _)| index)
-            .collect();
+        let roots: Vec<usize> =
+            self.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field.name())).map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
         let batch_rows = self.batch_rows(&mask);
         ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata)
@@ -106,24 +82,11 @@ impl PartFile {
     /// As many rows as make up [`BATCH_BYTES`] in the row group with the largest rows.
     fn batch_rows(&self, mask: &ProjectionMask) -> usize {
         let row_bytes = |group: &RowGroupMetaData| {
-            let chunks = group
-                .columns()
-                .iter()
-                .enumerate()
-                .filter(|(leaf, _)| mask.leaf_included(*leaf));
-            let bytes: u64 = chunks
-                .map(|(_, chunk)| chunk.uncompressed_size().max(0) as u64)
-                .sum();
+            let chunks = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+            let bytes: u64 = chunks.map(|(_, chunk)| chunk.uncompressed_size().max(0) as u64).sum();
             bytes / (group.num_rows().max(1) as u64)
         };
-        let largest = self
-            .metadata
-            .metadata()
-            .row_groups()
-            .iter()
-            .map(row_bytes)
-            .max()
-            .unwrap_or(0);
+        let largest = self.metadata.metadata().row_groups().iter().map(row_bytes).max().unwrap_or(0);
         (BATCH_BYTES / largest.max(1)).clamp(1, BATCH_ROWS) as usize
     }
 }
@@ -132,20 +95,14 @@ impl PartFile {
 fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) -> Result<u64> {
     let metadata = metadata.metadata();
     let claimed = metadata.file_metadata().num_rows();
-    let in_groups = metadata.row_groups().iter().try_fold(0_i64, |sum, group| {
-        if group.num_rows() < 0 {
-            None
-        } else {
-            sum.checked_add(group.num_rows())
-        }
-    });
+    let in_groups = metadata
+        .row_groups()
+        .iter()
+        .try_fold(0_i64, |sum, group| if group.num_rows() < 0 { None } else { sum.checked_add(group.num_rows()) });
     let rows = match in_groups {
         Some(sum) if sum == claimed => claimed as u64,
         _ => {
-            return Err(DataError::corrupt_parquet(
-                path,
-                "the footer's row counts contradict each other",
-            ));
+            return Err(DataError::corrupt_parquet(path, "the footer's row counts contradict each other"));
         }
     };
     let bomb = |what: String| DataError::Corrupt {
@@ -155,23 +112,16 @@ fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) ->
     };
     let most = FREE_ROWS.saturating_add(file_bytes.saturating_mul(ROWS_PER_BYTE));
     if rows > most {
-        return Err(bomb(format!(
-            "claims {rows} rows in {file_bytes} bytes; the limit for that size is {most}"
-        )));
+        return Err(bomb(format!("claims {rows} rows in {file_bytes} bytes; the limit for that size is {most}")));
     }
-    let chunks = metadata
-        .row_groups()
-        .iter()
-        .flat_map(RowGroupMetaData::columns);
+    let chunks = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     for chunk in chunks {
         check_chunk(chunk, file_bytes).map_err(|what| DataError::corrupt_parquet(path, &what))?;
         let packed = chunk.compressed_size() as u64;
         let unpacked = chunk.uncompressed_size().max(0) as u64;
         if unpacked > FREE_CHUNK_BYTES.max(packed.saturating_mul(CHUNK_RATIO)) {
             let column = chunk.column_path();
-            return Err(bomb(format!(
-                "column {column} claims {unpacked} bytes unpacked from {packed}"
-            )));
+            return Err(bomb(format!("column {column} claims {unpacked} bytes unpacked from {packed}")));
         }
     }
     Ok(rows)
@@ -179,19 +129,11 @@ fn claimed_rows(path: &Path, metadata: &ArrowReaderMetadata, file_bytes: u64) ->
 
 /// Whether a chunk lies inside the file; the library's own reader takes that for granted.
 fn check_chunk(chunk: &ColumnChunkMetaData, file_bytes: u64) -> Result<(), String> {
-    let start = chunk
-        .dictionary_page_offset()
-        .unwrap_or(chunk.data_page_offset());
+    let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     let (start, length) = (u64::try_from(start), u64::try_from(chunk.compressed_size()));
-    let end = start
-        .ok()
-        .zip(length.ok())
-        .and_then(|(start, length)| start.checked_add(length));
+    let end = start.ok().zip(length.ok()).and_then(|(start, length)| start.checked_add(length));
     match end {
         Some(end) if end <= file_bytes && chunk.data_page_offset() >= 0 => Ok(()),
-        _ => Err(format!(
-            "column {} lies outside of the file's {file_bytes} bytes",
-            chunk.column_path()
-        )),
+        _ => Err(format!("column {} lies outside of the file's {file_bytes} bytes", chunk.column_path())),
     }
 }

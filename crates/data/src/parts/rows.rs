@@ -22,18 +22,10 @@ impl<R: Row> RowReader<R> {
     /// # Errors
     /// A part is missing, unreadable or no sound Parquet file.
     pub fn open<P: AsRef<Path>>(parts: &[P]) -> Result<Self> {
-        let mut columns: Vec<String> = R::schema(&MetaFields::none())
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
+        let mut columns: Vec<String> = R::schema(&MetaFields::none()).fields().iter().map(|field| field.name().clone()).collect();
         columns.push(crate::rows::META.to_owned());
         let batches = BatchReader::open(parts)?.with_columns(&columns);
-        Ok(Self {
-            batches,
-            ready: Vec::new().into_iter(),
-            kind: PhantomData,
-        })
+        Ok(Self { batches, ready: Vec::new().into_iter(), kind: PhantomData })
     }
 
     /// The number of rows of all parts together.

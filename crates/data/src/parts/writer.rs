@@ -50,14 +50,9 @@ impl BatchWriter {
     /// The file cannot be created; the error keeps path and cause.
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
         let file = File::create(path).map_err(|error| DataError::write(path, error))?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties()))
-            .map_err(|error| DataError::parquet_write(path, error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            schema,
-            writer,
-            rows: 0,
-        })
+        let writer =
+            ArrowWriter::try_new(file, schema.clone(), Some(properties())).map_err(|error| DataError::parquet_write(path, error))?;
+        Ok(Self { path: path.to_owned(), schema, writer, rows: 0 })
     }
 
     /// Appends a batch, [brought to](super::conform()) the part's schema where it differs.
@@ -66,9 +61,7 @@ impl BatchWriter {
     /// The disk refuses, or the batch does not fit the schema.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = conform(batch, &self.schema)?;
-        self.writer
-            .write(&batch)
-            .map_err(|error| DataError::parquet_write(&self.path, error))?;
+        self.writer.write(&batch).map_err(|error| DataError::parquet_write(&self.path, error))?;
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
@@ -83,12 +76,8 @@ impl BatchWriter {
     /// # Errors
     /// The disk refuses.
     pub fn finish(self) -> Result<PartSummary> {
-        let Self {
-            path, writer, rows, ..
-        } = self;
-        let file = writer
-            .into_inner()
-            .map_err(|error| DataError::parquet_write(&path, error))?;
+        let Self { path, writer, rows, .. } = self;
+        let file = writer.into_inner().map_err(|error| DataError::parquet_write(&path, error))?;
         let refused = |error| DataError::write(&path, error);
         file.sync_all().map_err(refused)?;
         let bytes = file.metadata().map_err(refused)?.len();
@@ -124,12 +113,7 @@ impl<R: Row> RowWriter<R> {
     /// The file cannot be created; the error keeps path and cause.
     pub fn create(path: &Path, meta: &MetaFields) -> Result<Self> {
         let batches = BatchWriter::create(path, R::schema(meta))?;
-        Ok(Self {
-            batches,
-            meta: meta.clone(),
-            buffer: Vec::new(),
-            buffered: 0,
-        })
+        Ok(Self { batches, meta: meta.clone(), buffer: Vec::new(), buffered: 0 })
     }
 
     /// Appends a row.
@@ -146,8 +130,7 @@ impl<R: Row> RowWriter<R> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let batch = R::to_batch(&self.buffer, &self.meta)
-            .map_err(|error| error.located(&self.batches.path, self.batches.rows))?;
+        let batch = R::to_batch(&self.buffer, &self.meta).map_err(|error| error.located(&self.batches.path, self.batches.rows))?;
         self.batches.write(&batch)?;
         self.buffer.clear();
         self.buffered = 0;

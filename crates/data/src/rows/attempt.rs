@@ -50,9 +50,7 @@ impl FromStr for Verdict {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|verdict| verdict.as_str() == name);
+        let found = Self::ALL.into_iter().find(|verdict| verdict.as_str() == name);
         found.ok_or_else(|| UnknownName::new("verdict", name, Self::ALL.map(Self::as_str)))
     }
 }
@@ -155,48 +153,18 @@ impl Row for Attempt {
         let mut arrays = vec![build::text(ids.iter().map(String::as_str))];
         arrays.extend(problem::arrays(rows.iter().map(|row| &row.problem)));
         arrays.extend([
-            Arc::new(UInt32Array::from_iter_values(
-                rows.iter().map(|row| row.sample_index),
-            )) as _,
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.sample_index))) as _,
             build::text(rows.iter().map(|row| row.teacher.as_str())),
             build::opt_text(rows.iter().map(|row| row.reasoning.as_deref())),
             build::text(rows.iter().map(|row| row.response.as_str())),
             build::text(rows.iter().map(|row| row.finish_reason.as_str())),
-            Arc::new(
-                rows.iter()
-                    .map(|row| Some(row.truncated))
-                    .collect::<BooleanArray>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| row.prompt_tokens)
-                    .collect::<UInt32Array>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| row.completion_tokens)
-                    .collect::<UInt32Array>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| row.reasoning_tokens)
-                    .collect::<UInt32Array>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| Some(row.tokens_estimated))
-                    .collect::<BooleanArray>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| row.cost_usd)
-                    .collect::<Float64Array>(),
-            ) as _,
-            Arc::new(
-                rows.iter()
-                    .map(|row| row.latency_ms)
-                    .collect::<UInt32Array>(),
-            ) as _,
+            Arc::new(rows.iter().map(|row| Some(row.truncated)).collect::<BooleanArray>()) as _,
+            Arc::new(rows.iter().map(|row| row.prompt_tokens).collect::<UInt32Array>()) as _,
+            Arc::new(rows.iter().map(|row| row.completion_tokens).collect::<UInt32Array>()) as _,
+            Arc::new(rows.iter().map(|row| row.reasoning_tokens).collect::<UInt32Array>()) as _,
+            Arc::new(rows.iter().map(|row| Some(row.tokens_estimated)).collect::<BooleanArray>()) as _,
+            Arc::new(rows.iter().map(|row| row.cost_usd).collect::<Float64Array>()) as _,
+            Arc::new(rows.iter().map(|row| row.latency_ms).collect::<UInt32Array>()) as _,
             build::opt_text(rows.iter().map(|row| row.request_key.as_deref())),
             build::opt_text(rows.iter().map(|row| row.verdict.map(Verdict::as_str))),
             build::opt_text(rows.iter().map(|row| row.extracted.as_deref())),
@@ -225,31 +193,28 @@ impl Row for Attempt {
         let extracted = columns.opt_text("extracted")?;
         let proofs = columns.opt_text("proof")?;
         let notes = columns.opt_text("verifier_note")?;
-        let rows = problem::read(&columns)?
-            .into_iter()
-            .enumerate()
-            .map(|(row, problem)| {
-                Ok(Attempt {
-                    problem,
-                    sample_index: sample_indices.get(row).unwrap_or(0),
-                    teacher: teachers.get(row).unwrap_or_default(),
-                    reasoning: reasonings.get(row),
-                    response: responses.get(row),
-                    finish_reason: finish_reasons.get(row).unwrap_or_default(),
-                    truncated: truncated.get(row).unwrap_or(false),
-                    prompt_tokens: prompt_tokens.get(row),
-                    completion_tokens: completion_tokens.get(row),
-                    reasoning_tokens: reasoning_tokens.get(row),
-                    tokens_estimated: tokens_estimated.get(row).unwrap_or(false),
-                    cost_usd: costs.get(row),
-                    latency_ms: latencies.get(row),
-                    request_key: request_keys.get(row),
-                    verdict: columns.parse("verdict", row, verdicts.get_str(row))?,
-                    extracted: extracted.get(row),
-                    proof: proofs.get(row),
-                    verifier_note: notes.get(row),
-                })
-            });
+        let rows = problem::read(&columns)?.into_iter().enumerate().map(|(row, problem)| {
+            Ok(Attempt {
+                problem,
+                sample_index: sample_indices.get(row).unwrap_or(0),
+                teacher: teachers.get(row).unwrap_or_default(),
+                reasoning: reasonings.get(row),
+                response: responses.get(row),
+                finish_reason: finish_reasons.get(row).unwrap_or_default(),
+                truncated: truncated.get(row).unwrap_or(false),
+                prompt_tokens: prompt_tokens.get(row),
+                completion_tokens: completion_tokens.get(row),
+                reasoning_tokens: reasoning_tokens.get(row),
+                tokens_estimated: tokens_estimated.get(row).unwrap_or(false),
+                cost_usd: costs.get(row),
+                latency_ms: latencies.get(row),
+                request_key: request_keys.get(row),
+                verdict: columns.parse("verdict", row, verdicts.get_str(row))?,
+                extracted: extracted.get(row),
+                proof: proofs.get(row),
+                verifier_note: notes.get(row),
+            })
+        });
         rows.collect()
     }
 
@@ -262,12 +227,7 @@ impl Row for Attempt {
     }
 
     fn approx_bytes(&self) -> usize {
-        let texts = self
-            .texts()
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .sum::<usize>();
+        let texts = self.texts().into_iter().flatten().map(String::len).sum::<usize>();
         self.problem.text_bytes() + self.problem.problem_id.len() + texts + 64
     }
 }

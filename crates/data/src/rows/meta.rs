@@ -165,21 +165,12 @@ mod tests {
     #[test]
     fn types_widen_without_losing_values() {
         let rows = [
-            Meta::from([
-                ("level".to_owned(), Scalar::Int(3)),
-                ("flag".to_owned(), Scalar::Bool(true)),
-            ]),
-            Meta::from([
-                ("level".to_owned(), Scalar::Float(2.5)),
-                ("flag".to_owned(), Scalar::Int(1)),
-            ]),
+            Meta::from([("level".to_owned(), Scalar::Int(3)), ("flag".to_owned(), Scalar::Bool(true))]),
+            Meta::from([("level".to_owned(), Scalar::Float(2.5)), ("flag".to_owned(), Scalar::Int(1))]),
         ];
         let fields = MetaFields::of_rows(&rows);
         assert_eq!(fields.0["level"], ScalarKind::Float);
         assert_eq!(fields.0["flag"], ScalarKind::Text);
-        assert!(
-            rows.iter()
-                .all(|meta| meta.iter().all(|(name, value)| fields.0[name].holds(value)))
-        );
+        assert!(rows.iter().all(|meta| meta.iter().all(|(name, value)| fields.0[name].holds(value))));
     }
 }

@@ -66,10 +66,6 @@ pub struct UnknownName {
 
 impl UnknownName {
     fn new<const N: usize>(what: &'static str, name: &str, known: [&str; N]) -> Self {
-        Self {
-            what,
-            name: name.to_owned(),
-            known: known.map(|name| format!("`{name}`")).join(", "),
-        }
+        Self { what, name: name.to_owned(), known: known.map(|name| format!("`{name}`")).join(", ") }
     }
 }

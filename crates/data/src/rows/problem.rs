@@ -32,21 +32,10 @@ pub struct Problem {
 }
 
 /// Column names, in file order, of everything but `meta`.
-pub(super) const COLUMNS: [&str; 7] = [
-    "problem_id",
-    "source",
-    "domain",
-    "prompt",
-    "gold",
-    "tests",
-    "verifier",
-];
+pub(super) const COLUMNS: [&str; 7] = ["problem_id", "source", "domain", "prompt", "gold", "tests", "verifier"];
 
 pub(super) fn fields() -> Vec<Field> {
-    COLUMNS
-        .iter()
-        .map(|name| build::text_field(name, !matches!(*name, "problem_id" | "source" | "prompt")))
-        .collect()
+    COLUMNS.iter().map(|name| build::text_field(name, !matches!(*name, "problem_id" | "source" | "prompt"))).collect()
 }
 
 /// The arrays of [`COLUMNS`].
@@ -91,11 +80,7 @@ impl Problem {
         self.problem_id.len()
             + self.source.len()
             + self.prompt.len()
-            + options
-                .into_iter()
-                .flatten()
-                .map(String::len)
-                .sum::<usize>()
+            + options.into_iter().flatten().map(String::len).sum::<usize>()
             + build::meta_bytes(&self.meta)
     }
 }

@@ -30,11 +30,7 @@ pub struct Message {
 impl Message {
     /// A turn without reasoning.
     pub fn new(role: &str, content: impl Into<String>) -> Self {
-        Self {
-            role: role.to_owned(),
-            content: content.into(),
-            reasoning: None,
-        }
+        Self { role: role.to_owned(), content: content.into(), reasoning: None }
     }
 }
 
@@ -101,20 +97,12 @@ pub struct Sample {
 }
 
 fn message_fields() -> Fields {
-    Fields::from(vec![
-        build::text_field("role", false),
-        build::text_field("content", false),
-        build::text_field("reasoning", true),
-    ])
+    Fields::from(vec![build::text_field("role", false), build::text_field("content", false), build::text_field("reasoning", true)])
 }
 
 /// Names the list element `element`, as pyarrow and HF `datasets` do.
 fn list_field(name: &str, item: DataType) -> Field {
-    Field::new(
-        name,
-        DataType::List(Arc::new(Field::new("element", item, false))),
-        false,
-    )
+    Field::new(name, DataType::List(Arc::new(Field::new("element", item, false))), false)
 }
 
 fn fields() -> Vec<Field> {
@@ -129,18 +117,9 @@ fn fields() -> Vec<Field> {
     ]
 }
 
-fn list(
-    item: DataType,
-    lengths: impl Iterator<Item = usize>,
-    values: ArrayRef,
-) -> Result<ArrayRef> {
+fn list(item: DataType, lengths: impl Iterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef> {
     let field = Arc::new(Field::new("element", item, false));
-    Ok(Arc::new(ListArray::try_new(
-        field,
-        OffsetBuffer::from_lengths(lengths),
-        values,
-        None,
-    )?))
+    Ok(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), values, None)?))
 }
 
 fn messages_array(rows: &[Sample]) -> Result<ArrayRef> {
@@ -151,20 +130,12 @@ fn messages_array(rows: &[Sample]) -> Result<ArrayRef> {
         build::opt_text(turns().map(|turn| turn.reasoning.as_deref())),
     ];
     let turns = StructArray::try_new(message_fields(), columns, None)?;
-    list(
-        DataType::Struct(message_fields()),
-        rows.iter().map(|row| row.messages.len()),
-        Arc::new(turns),
-    )
+    list(DataType::Struct(message_fields()), rows.iter().map(|row| row.messages.len()), Arc::new(turns))
 }
 
 fn lineage_array(rows: &[Sample]) -> Result<ArrayRef> {
     let ids = StringArray::from_iter_values(rows.iter().flat_map(|row| &row.lineage));
-    list(
-        DataType::Utf8,
-        rows.iter().map(|row| row.lineage.len()),
-        Arc::new(ids),
-    )
+    list(DataType::Utf8, rows.iter().map(|row| row.lineage.len()), Arc::new(ids))
 }
 
 impl Row for Sample {
@@ -181,9 +152,7 @@ impl Row for Sample {
             build::text(rows.iter().map(|row| row.source.as_str())),
             messages_array(rows)?,
             build::text(rows.iter().map(|row| row.kind.as_str())),
-            Arc::new(Float32Array::from_iter_values(
-                rows.iter().map(|row| row.weight),
-            )),
+            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.weight))),
             lineage_array(rows)?,
         ];
         build::batch(Self::schema(meta), arrays, rows, meta)
@@ -204,9 +173,7 @@ impl Row for Sample {
                 problem_id: problem_ids.get(row).unwrap_or_default(),
                 source: sources.get(row).unwrap_or_default(),
                 messages: std::mem::take(&mut messages[row]),
-                kind: columns
-                    .parse("kind", row, kinds.get_str(row))?
-                    .unwrap_or(SampleKind::General),
+                kind: columns.parse("kind", row, kinds.get_str(row))?.unwrap_or(SampleKind::General),
                 weight: weights.get(row).map_or(1.0, |weight| weight as f32),
                 lineage: std::mem::take(&mut lineages[row]),
                 meta,
@@ -224,9 +191,7 @@ impl Row for Sample {
     }
 
     fn approx_bytes(&self) -> usize {
-        let turn_bytes = |turn: &Message| {
-            turn.role.len() + turn.content.len() + turn.reasoning.as_ref().map_or(0, String::len)
-        };
+        let turn_bytes = |turn: &Message| turn.role.len() + turn.content.len() + turn.reasoning.as_ref().map_or(0, String::len);
         let ids = self.sample_id.len() + self.problem_id.len() + self.source.len();
         let lineage = self.lineage.iter().map(String::len).sum::<usize>();
         let turns = self.messages.iter().map(turn_bytes).sum::<usize>();

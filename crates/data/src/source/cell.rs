@@ -25,9 +25,7 @@ impl From<Value> for Cell {
             Value::Number(number) => match (number.as_i64(), number.as_u64()) {
                 (Some(int), _) => Self::Int(int),
                 (None, Some(large)) => Self::Text(large.to_string()),
-                (None, None) => number
-                    .as_f64()
-                    .map_or_else(|| Self::Text(number.to_string()), Self::Float),
+                (None, None) => number.as_f64().map_or_else(|| Self::Text(number.to_string()), Self::Float),
             },
             Value::String(text) => Self::Text(text),
             nested => Self::Json(nested),
@@ -125,10 +123,7 @@ fn json_bytes(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(json_bytes).sum(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| key.len() + json_bytes(value))
-            .sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + json_bytes(value)).sum(),
         _ => 8,
     }
 }
@@ -145,10 +140,7 @@ fn text_bool(text: &str) -> Option<bool> {
 fn text_kind(text: &str) -> ScalarKind {
     if text_bool(text).is_some() {
         ScalarKind::Bool
-    } else if text
-        .parse::<i64>()
-        .is_ok_and(|number| number.to_string() == text)
-    {
+    } else if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) {
         ScalarKind::Int
     } else if text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
         && !text.starts_with("00")
@@ -179,9 +171,6 @@ mod tests {
     #[test]
     fn large_whole_numbers_keep_their_digits() {
         let large: Value = serde_json::from_str("18446744073709551615").unwrap();
-        assert_eq!(
-            Cell::from(large),
-            Cell::Text("18446744073709551615".to_owned())
-        );
+        assert_eq!(Cell::from(large), Cell::Text("18446744073709551615".to_owned()));
     }
 }

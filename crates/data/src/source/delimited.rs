@@ -10,7 +10,7 @@ use csv::{ErrorKind, StringRecord};
 use super::cell::Cell;
 use super::files::{self, Stream};
 use super::records::{Record, Records};
-use crate::error::Place;
+use crate::error::{Place, Spot};
 use crate::{DataError, Result};
 
 pub(super) struct DelimitedRecords {
@@ -37,14 +37,10 @@ impl Read for Metered {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.budget.load(Ordering::Relaxed);
         if left == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "row over the limit",
-            ));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "row over the limit"));
         }
         let read = self.stream.read(buffer)?;
-        self.budget
-            .store(left.saturating_sub(read as u64), Ordering::Relaxed);
+        self.budget.store(left.saturating_sub(read as u64), Ordering::Relaxed);
         Ok(read)
     }
 }
@@ -52,51 +48,26 @@ impl Read for Metered {
 impl DelimitedRecords {
     pub(super) fn open(path: &Path, wanted: &[String], delimiter: u8, limit: u64) -> Result<Self> {
         let budget = Arc::new(AtomicU64::new(limit.saturating_add(AHEAD)));
-        let metered = Metered {
-            stream: files::open(path)?,
-            budget: budget.clone(),
-        };
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .from_reader(metered);
-        let header = reader
-            .headers()
-            .map_err(|error| fault(path, limit, error))?;
-        let header: Vec<String> = header
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').to_owned())
-            .collect();
+        let metered = Metered { stream: files::open(path)?, budget: budget.clone() };
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(metered);
+        let header = reader.headers().map_err(|error| fault(path, limit, error))?;
+        let header: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
         let position = |name: &String| {
-            header
-                .iter()
-                .position(|known| known == name)
-                .ok_or_else(|| DataError::NoColumn {
-                    place: Place::file(path),
-                    column: name.clone(),
-                    known: header.clone(),
-                })
+            header.iter().position(|known| known == name).ok_or_else(|| DataError::NoColumn {
+                place: Place::file(path),
+                column: name.clone(),
+                known: header.clone(),
+            })
         };
         let positions = wanted.iter().map(position).collect::<Result<_>>()?;
-        Ok(Self {
-            path: path.to_owned(),
-            reader,
-            budget,
-            limit,
-            header,
-            positions,
-            record: StringRecord::new(),
-        })
+        Ok(Self { path: path.to_owned(), reader, budget, limit, header, positions, record: StringRecord::new() })
     }
 }
 
 impl Records for DelimitedRecords {
     fn next_record(&mut self) -> Result<Option<Record>> {
-        self.budget
-            .store(self.limit.saturating_add(AHEAD), Ordering::Relaxed);
-        let more = self
-            .reader
-            .read_record(&mut self.record)
-            .map_err(|error| fault(&self.path, self.limit, error))?;
+        self.budget.store(self.limit.saturating_add(AHEAD), Ordering::Relaxed);
+        let more = self.reader.read_record(&mut self.record).map_err(|error| fault(&self.path, self.limit, error))?;
         if !more {
             return Ok(None);
         }
@@ -110,10 +81,7 @@ impl Records for DelimitedRecords {
             None | Some("") => Cell::Null,
             Some(text) => Cell::Text(text.to_owned()),
         };
-        Ok(Some(Record {
-            cells: self.positions.iter().map(cell).collect(),
-            place,
-        }))
+        Ok(Some(Record { cells: self.positions.iter().map(cell).collect(), place }))
     }
 
     fn known(&self) -> Vec<String> {
@@ -130,38 +98,19 @@ fn over_limit(place: Place, limit: u64) -> DataError {
 }
 
 fn fault(path: &Path, limit: u64, error: csv::Error) -> DataError {
-    let line = error.position().map(csv::Position::line);
-    let place = Place {
-        line,
-        ..Place::file(path)
-    };
-    let corrupt = |what: String, hint: &str| DataError::Corrupt {
-        place: place.clone(),
-        what,
-        hint: Some(hint.to_owned()),
-    };
+    let spot = error.position().map(|position| Spot::Line(position.line()));
+    let place = Place { spot, ..Place::file(path) };
+    let corrupt = |what: String, hint: &str| DataError::Corrupt { place: place.clone(), what, hint: Some(hint.to_owned()) };
     match error.into_kind() {
-        ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            over_limit(place, limit)
-        }
-        ErrorKind::Io(error) => corrupt(
-            format!("cannot read on: {error}"),
-            "the file may be truncated or damaged; fetch it again",
-        ),
+        ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => over_limit(place, limit),
+        ErrorKind::Io(error) => corrupt(format!("cannot read on: {error}"), "the file may be truncated or damaged; fetch it again"),
         ErrorKind::Utf8 { err, .. } => {
-            let what = format!(
-                "invalid UTF-8 in field {}, at byte {} of it",
-                err.field() + 1,
-                err.valid_up_to() + 1
-            );
+            let what = format!("invalid UTF-8 in field {}, at byte {} of it", err.field() + 1, err.valid_up_to() + 1);
             corrupt(what, "convert the file to UTF-8, for example with iconv")
         }
-        ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => corrupt(
-            format!("{len} fields, where the header has {expected_len}"),
-            "a comma in a field needs quotes around the field",
-        ),
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            corrupt(format!("{len} fields, where the header has {expected_len}"), "a comma in a field needs quotes around the field")
+        }
         other => corrupt(format!("bad CSV: {other:?}"), "see the line"),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use super::mapping::Mapped;
-use super::records::Spot;
+use super::records::Seen;
 use super::spec::Duplicates;
 use crate::{Attempt, DataError, Result};
 
@@ -25,7 +25,7 @@ fn key(parts: &[&[u8]]) -> Key {
 
 /// A problem that has occurred.
 struct Known {
-    spot: Spot,
+    seen: Seen,
     prompt: Key,
     /// Samples so far, which number the next one.
     samples: u32,
@@ -35,7 +35,7 @@ struct Known {
 pub(super) struct Ids {
     duplicates: Duplicates,
     problems: HashMap<Key, Known>,
-    numbered: HashMap<Key, Spot>,
+    numbered: HashMap<Key, Seen>,
 }
 
 /// What becomes of a record.
@@ -46,20 +46,11 @@ pub(super) enum Fate {
 
 impl Ids {
     pub(super) fn new(duplicates: Duplicates) -> Self {
-        Self {
-            duplicates,
-            problems: HashMap::new(),
-            numbered: HashMap::new(),
-        }
+        Self { duplicates, problems: HashMap::new(), numbered: HashMap::new() }
     }
 
     /// A problem of its own: its id must be new.
-    pub(super) fn problem(
-        &mut self,
-        mapped: Mapped,
-        spot: Spot,
-        files: &[PathBuf],
-    ) -> Result<Fate> {
+    pub(super) fn problem(&mut self, mapped: Mapped, seen: Seen, files: &[PathBuf]) -> Result<Fate> {
         let mut attempts = mapped.attempts;
         let Some(problem) = attempts.first_mut().map(|attempt| &mut attempt.problem) else {
             return Ok(Fate::Duplicate);
@@ -67,33 +58,22 @@ impl Ids {
         let prompt = key(&[problem.prompt.as_bytes()]);
         let known = match self.problems.entry(key(&[problem.problem_id.as_bytes()])) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Known {
-                    spot,
-                    prompt,
-                    samples: 1,
-                });
+                vacant.insert(Known { seen, prompt, samples: 1 });
                 return Ok(Fate::Keep(attempts));
             }
             Entry::Occupied(known) => known.into_mut(),
         };
         match self.duplicates {
             Duplicates::First => Ok(Fate::Duplicate),
-            Duplicates::Error => Err(duplicate(&problem.problem_id, known.spot, spot, files)),
+            Duplicates::Error => Err(duplicate(&problem.problem_id, known.seen, seen, files)),
             Duplicates::Suffix => {
                 let mut number = known.samples;
                 loop {
                     number += 1;
                     let renamed = format!("{}-{number}", problem.problem_id);
                     if let Entry::Vacant(vacant) = self.problems.entry(key(&[renamed.as_bytes()])) {
-                        vacant.insert(Known {
-                            spot,
-                            prompt,
-                            samples: 1,
-                        });
-                        if let Some(known) = self
-                            .problems
-                            .get_mut(&key(&[problem.problem_id.as_bytes()]))
-                        {
+                        vacant.insert(Known { seen, prompt, samples: 1 });
+                        if let Some(known) = self.problems.get_mut(&key(&[problem.problem_id.as_bytes()])) {
                             known.samples = number;
                         }
                         problem.problem_id = renamed;
@@ -105,27 +85,18 @@ impl Ids {
     }
 
     /// Replies: a second row with the same id and prompt is another sample of that problem.
-    pub(super) fn attempts(
-        &mut self,
-        mapped: Mapped,
-        spot: Spot,
-        files: &[PathBuf],
-    ) -> Result<Fate> {
+    pub(super) fn attempts(&mut self, mapped: Mapped, seen: Seen, files: &[PathBuf]) -> Result<Fate> {
         let Some(problem) = mapped.attempts.first().map(|attempt| &attempt.problem) else {
             return Ok(Fate::Duplicate);
         };
         let prompt = key(&[problem.prompt.as_bytes()]);
         let id = key(&[problem.problem_id.as_bytes()]);
-        let known = self.problems.entry(id).or_insert(Known {
-            spot,
-            prompt,
-            samples: 0,
-        });
+        let known = self.problems.entry(id).or_insert(Known { seen, prompt, samples: 0 });
         if known.prompt != prompt {
             return match self.duplicates {
-                Duplicates::Error => Err(duplicate(&problem.problem_id, known.spot, spot, files)),
+                Duplicates::Error => Err(duplicate(&problem.problem_id, known.seen, seen, files)),
                 Duplicates::First => Ok(Fate::Duplicate),
-                Duplicates::Suffix => self.problem(mapped, spot, files),
+                Duplicates::Suffix => self.problem(mapped, seen, files),
             };
         }
         let mut attempts = mapped.attempts;
@@ -136,43 +107,30 @@ impl Ids {
             known.samples += 1;
         }
         if mapped.numbered {
-            return self.numbered(attempts, spot, files);
+            return self.numbered(attempts, seen, files);
         }
         Ok(Fate::Keep(attempts))
     }
 
-    fn numbered(
-        &mut self,
-        mut attempts: Vec<Attempt>,
-        spot: Spot,
-        files: &[PathBuf],
-    ) -> Result<Fate> {
+    fn numbered(&mut self, mut attempts: Vec<Attempt>, seen: Seen, files: &[PathBuf]) -> Result<Fate> {
         let mut unique = Vec::with_capacity(attempts.len());
         for attempt in attempts.drain(..) {
             let attempt_id = attempt.attempt_id();
             match self.numbered.entry(key(&[attempt_id.as_bytes()])) {
                 Entry::Vacant(vacant) => {
-                    vacant.insert(spot);
+                    vacant.insert(seen);
                     unique.push(attempt);
                 }
                 Entry::Occupied(_) if self.duplicates == Duplicates::First => {}
                 Entry::Occupied(first) => {
-                    return Err(duplicate(&attempt_id, *first.get(), spot, files));
+                    return Err(duplicate(&attempt_id, *first.get(), seen, files));
                 }
             }
         }
-        Ok(if unique.is_empty() {
-            Fate::Duplicate
-        } else {
-            Fate::Keep(unique)
-        })
+        Ok(if unique.is_empty() { Fate::Duplicate } else { Fate::Keep(unique) })
     }
 }
 
-fn duplicate(id: &str, first: Spot, second: Spot, files: &[PathBuf]) -> DataError {
-    DataError::Duplicate {
-        id: id.to_owned(),
-        first: first.place(files),
-        second: second.place(files),
-    }
+fn duplicate(id: &str, first: Seen, second: Seen, files: &[PathBuf]) -> DataError {
+    DataError::Duplicate { id: id.into(), first: first.place(files), second: second.place(files) }
 }

@@ -8,33 +8,17 @@ use serde_json::{Map, Value};
 use super::cell::Cell;
 use super::files::{self, Stream};
 use super::records::{Names, Record, Records, path_of};
-use crate::error::Place;
+use crate::error::{Place, Spot};
 use crate::{DataError, Result};
 
 /// Opens a file of objects; a first `[` tells an array from lines.
 pub(super) fn open(path: &Path, wanted: &[String], limit: u64) -> Result<Box<dyn Records>> {
-    let mut text = Text {
-        path: path.to_owned(),
-        stream: files::open(path)?,
-        line: 1,
-        limit,
-    };
+    let mut text = Text { path: path.to_owned(), stream: files::open(path)?, line: 1, limit };
     text.skip_mark()?;
     let is_array = text.peek_solid()? == Some(b'[');
-    let objects = if is_array {
-        Layout::Array { started: false }
-    } else {
-        Layout::Lines
-    };
+    let objects = if is_array { Layout::Array { started: false } } else { Layout::Lines };
     let seen = vec![false; wanted.len()];
-    Ok(Box::new(JsonRecords {
-        text,
-        layout: objects,
-        wanted: wanted.to_owned(),
-        seen,
-        names: Names::default(),
-        buffer: Vec::new(),
-    }))
+    Ok(Box::new(JsonRecords { text, layout: objects, wanted: wanted.to_owned(), seen, names: Names::default(), buffer: Vec::new() }))
 }
 
 /// How objects follow each other.
@@ -67,10 +51,7 @@ impl Records for JsonRecords {
             *seen |= value.is_some();
             value.cloned().map_or(Cell::Null, Cell::from)
         });
-        Ok(Some(Record {
-            cells: cells.collect(),
-            place,
-        }))
+        Ok(Some(Record { cells: cells.collect(), place }))
     }
 
     fn known(&self) -> Vec<String> {
@@ -78,12 +59,7 @@ impl Records for JsonRecords {
     }
 
     fn unseen(&self) -> Vec<usize> {
-        self.seen
-            .iter()
-            .enumerate()
-            .filter(|(_, seen)| !**seen)
-            .map(|(index, _)| index)
-            .collect()
+        self.seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(index, _)| index).collect()
     }
 }
 
@@ -98,23 +74,11 @@ fn lookup<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 fn parse(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
-    let corrupt = |place: Place, what: String, hint: &str| DataError::Corrupt {
-        place,
-        what,
-        hint: Some(hint.to_owned()),
-    };
+    let corrupt = |place: Place, what: String, hint: &str| DataError::Corrupt { place, what, hint: Some(hint.to_owned()) };
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
-        let what = format!(
-            "invalid UTF-8: byte 0x{:02x} at byte {} of the line",
-            bytes.get(at).unwrap_or(&0),
-            at + 1
-        );
-        corrupt(
-            place.clone(),
-            what,
-            "convert the file to UTF-8, for example with iconv",
-        )
+        let what = format!("invalid UTF-8: byte 0x{:02x} at byte {} of the line", bytes.get(at).unwrap_or(&0), at + 1);
+        corrupt(place.clone(), what, "convert the file to UTF-8, for example with iconv")
     })?;
     match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(object)) => Ok(object),
@@ -124,29 +88,21 @@ fn parse(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
                 Value::String(_) => "a text",
                 _ => "a single value",
             };
-            Err(corrupt(
-                place.clone(),
-                format!("{kind}, where an object is needed"),
-                "each row is one `{…}`",
-            ))
+            Err(corrupt(place.clone(), format!("{kind}, where an object is needed"), "each row is one `{…}`"))
         }
         Err(error) => {
-            // Objects of an array may span lines; their first line is `place.line`.
-            let line = place
-                .line
-                .map(|line| line + (error.line() as u64).saturating_sub(1));
-            let place = Place {
-                line,
-                column: Some(error.column() as u64),
-                ..place.clone()
+            // Objects of an array may span lines; the place names their first.
+            let above = (error.line() as u64).saturating_sub(1);
+            let place = match place.spot {
+                Some(Spot::Line(line)) => {
+                    let column = error.column() as u64;
+                    Place { spot: Some(Spot::Character { line: line + above, column }), ..place.clone() }
+                }
+                _ => place.clone(),
             };
             let what = error.to_string();
             let what = what.split(" at line ").next().unwrap_or(&what).to_owned();
-            Err(corrupt(
-                place,
-                format!("bad JSON: {what}"),
-                "each row is one JSON object",
-            ))
+            Err(corrupt(place, format!("bad JSON: {what}"), "each row is one JSON object"))
         }
     }
 }
@@ -168,9 +124,7 @@ impl Text {
                 Err(error) => return Err(self.broken(&error)),
             }
         }
-        self.stream
-            .fill_buf()
-            .map_err(|error| DataError::read(&self.path, error))
+        self.stream.fill_buf().map_err(|error| DataError::read(&self.path, error))
     }
 
     fn broken(&self, error: &std::io::Error) -> DataError {
@@ -289,9 +243,7 @@ impl Text {
     }
 
     fn unexpected(&self, found: Option<u8>, wanted: &str) -> DataError {
-        let found = found.map_or("the end of the file".to_owned(), |byte| {
-            format!("`{}`", char::from(byte))
-        });
+        let found = found.map_or("the end of the file".to_owned(), |byte| format!("`{}`", char::from(byte)));
         DataError::Corrupt {
             place: Place::line(&self.path, self.line),
             what: format!("bad JSON: {found}, where {wanted} is needed"),

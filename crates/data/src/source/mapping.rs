@@ -94,18 +94,11 @@ impl Mapping {
         let columns = spec.columns.as_ref().unwrap_or(&none);
         let mut wanted = Wanted::default();
         let kind = spec.kind();
-        if kind == SourceKind::Attempts && columns.response.is_none() && columns.messages.is_none()
-        {
-            return Err(DataError::setting(
-                "`rows = \"attempts\"` without replies",
-                "map `response` or `messages` in `columns`",
-            ));
+        if kind == SourceKind::Attempts && columns.response.is_none() && columns.messages.is_none() {
+            return Err(DataError::setting("`rows = \"attempts\"` without replies", "map `response` or `messages` in `columns`"));
         }
         if (spec.gold_rule.is_some() || spec.gold_pattern.is_some()) && columns.gold.is_none() {
-            return Err(DataError::setting(
-                "a rule for the gold answer without a gold column",
-                "set `columns.gold`",
-            ));
+            return Err(DataError::setting("a rule for the gold answer without a gold column", "set `columns.gold`"));
         }
         Ok(Self {
             kind,
@@ -117,12 +110,9 @@ impl Mapping {
             gold_rule: Gold::new(spec.gold_rule, spec.gold_pattern.as_deref())?,
             tests: columns.tests.as_ref().map(|tests| match tests {
                 TestColumns::One(column) => Tests::One(wanted.position(column)),
-                TestColumns::Object(columns) => Tests::Object(
-                    columns
-                        .iter()
-                        .map(|(key, column)| (key.clone(), wanted.position(column)))
-                        .collect(),
-                ),
+                TestColumns::Object(columns) => {
+                    Tests::Object(columns.iter().map(|(key, column)| (key.clone(), wanted.position(column))).collect())
+                }
             }),
             source: wanted.optional(columns.source.as_ref()),
             source_name: source_name.to_owned(),
@@ -134,11 +124,7 @@ impl Mapping {
             teacher_default: spec.teacher.clone().unwrap_or_default(),
             reasoning_tags: spec.reasoning_tags.clone(),
             response_tags: spec.response_tags.clone(),
-            meta: columns
-                .meta
-                .iter()
-                .map(|name| (name.clone(), wanted.position(name)))
-                .collect(),
+            meta: columns.meta.iter().map(|name| (name.clone(), wanted.position(name))).collect(),
             wanted,
         })
     }
@@ -154,33 +140,18 @@ impl Mapping {
 
     /// The attempts of a record; a problem is an attempt without a reply.
     pub(super) fn map(&self, record: &Record, fields: &MetaFields) -> Result<Mapped> {
-        let row = Row {
-            cells: &record.cells,
-            place: &record.place,
-            names: &self.wanted.0,
-        };
+        let row = Row { cells: &record.cells, place: &record.place, names: &self.wanted.0 };
         let conversation = self.conversation(row)?;
         let prompt = self.prompt(row, &conversation)?;
-        let gold = self
-            .gold
-            .and_then(|gold| row.text(gold))
-            .filter(|gold| !gold.trim().is_empty());
-        let found = gold
-            .as_deref()
-            .and_then(|gold| self.gold_rule.find(gold))
-            .map(str::to_owned);
+        let gold = self.gold.and_then(|gold| row.text(gold)).filter(|gold| !gold.trim().is_empty());
+        let found = gold.as_deref().and_then(|gold| self.gold_rule.find(gold)).map(str::to_owned);
         let id = match self.id {
-            Some(id) => row
-                .text(id)
-                .filter(|id| !id.is_empty())
-                .ok_or_else(|| row.missing(id))?,
+            Some(id) => row.text(id).filter(|id| !id.is_empty()).ok_or_else(|| row.missing(id))?,
             None => content_id(&prompt),
         };
         let problem = Problem {
             problem_id: format!("{}{id}", self.id_prefix),
-            source: row
-                .text_or(self.source, Some(&self.source_name))
-                .unwrap_or_default(),
+            source: row.text_or(self.source, Some(&self.source_name)).unwrap_or_default(),
             domain: row.text_or(self.domain, self.domain_default.as_ref()),
             prompt,
             gold: found,
@@ -190,17 +161,10 @@ impl Mapping {
         };
         let without_gold = self.gold.is_some() && problem.gold.is_none();
         let attempts = match self.kind {
-            SourceKind::Problems => vec![Attempt {
-                problem,
-                ..Attempt::default()
-            }],
+            SourceKind::Problems => vec![Attempt { problem, ..Attempt::default() }],
             SourceKind::Attempts => self.replies(row, problem, conversation)?,
         };
-        Ok(Mapped {
-            attempts,
-            numbered: self.reply.sample_index.is_some(),
-            without_gold,
-        })
+        Ok(Mapped { attempts, numbered: self.reply.sample_index.is_some(), without_gold })
     }
 
     fn conversation(&self, row: Row<'_>) -> Result<Conversation> {
@@ -221,10 +185,7 @@ impl Mapping {
                 PromptPiece::Text(text) => prompt.push_str(text),
                 PromptPiece::Column(column) => {
                     if let (Cell::Json(_), 1) = (row.cell(*column), self.prompt.len()) {
-                        return Err(row.wrong(
-                            *column,
-                            "a list or object; map a conversation as `messages`",
-                        ));
+                        return Err(row.wrong(*column, "a list or object; map a conversation as `messages`"));
                     }
                     prompt.push_str(&row.text(*column).ok_or_else(|| row.missing(*column))?);
                 }
@@ -232,10 +193,7 @@ impl Mapping {
         }
         if self.prompt.is_empty() {
             let messages = self.messages.unwrap_or(0);
-            prompt = conversation
-                .prompt
-                .clone()
-                .ok_or_else(|| row.wrong(messages, "no user turn"))?;
+            prompt = conversation.prompt.clone().ok_or_else(|| row.wrong(messages, "no user turn"))?;
         }
         if prompt.trim().is_empty() {
             return Err(DataError::Value {
@@ -253,17 +211,14 @@ impl Mapping {
             Some(Tests::One(column)) => match row.cell(*column) {
                 Cell::Text(text) if text.trim().is_empty() => None,
                 Cell::Text(text) => {
-                    serde_json::from_str::<&serde_json::value::RawValue>(text).map_err(
-                        |error| row.wrong(*column, &format!("tests that are no JSON: {error}")),
-                    )?;
+                    serde_json::from_str::<&serde_json::value::RawValue>(text)
+                        .map_err(|error| row.wrong(*column, &format!("tests that are no JSON: {error}")))?;
                     Some(text.clone())
                 }
                 cell => cell.text(),
             },
             Some(Tests::Object(columns)) => {
-                let pairs = columns
-                    .iter()
-                    .map(|(key, column)| (key.clone(), row.cell(*column).json()));
+                let pairs = columns.iter().map(|(key, column)| (key.clone(), row.cell(*column).json()));
                 Some(Value::Object(pairs.collect::<Map<_, _>>()).to_string())
             }
         })
@@ -277,21 +232,12 @@ impl Mapping {
         values.collect()
     }
 
-    fn replies(
-        &self,
-        row: Row<'_>,
-        problem: Problem,
-        conversation: Conversation,
-    ) -> Result<Vec<Attempt>> {
+    fn replies(&self, row: Row<'_>, problem: Problem, conversation: Conversation) -> Result<Vec<Attempt>> {
         let texts = match (self.reply.response, conversation.response) {
             (Some(response), _) => match row.cell(response) {
                 Cell::Json(Value::Array(replies)) => {
-                    let text = |reply: &Value| {
-                        reply
-                            .as_str()
-                            .map(str::to_owned)
-                            .ok_or_else(|| row.wrong(response, "a reply that is no text"))
-                    };
+                    let text =
+                        |reply: &Value| reply.as_str().map(str::to_owned).ok_or_else(|| row.wrong(response, "a reply that is no text"));
                     replies.iter().map(text).collect::<Result<Vec<_>>>()?
                 }
                 Cell::Null => return Err(row.missing(response)),
@@ -304,51 +250,27 @@ impl Mapping {
             }
         };
         let first = self.count(row, self.reply.sample_index)?.unwrap_or(0);
-        let reasoning = self
-            .reply
-            .reasoning
-            .and_then(|reasoning| row.text(reasoning))
-            .or(conversation.reasoning);
+        let reasoning = self.reply.reasoning.and_then(|reasoning| row.text(reasoning)).or(conversation.reasoning);
         let replies = texts.into_iter().zip(first..).map(|(text, sample_index)| {
-            self.reply(
-                row,
-                Reply {
-                    problem: problem.clone(),
-                    sample_index,
-                    reasoning: reasoning.clone(),
-                    text,
-                },
-            )
+            self.reply(row, Reply { problem: problem.clone(), sample_index, reasoning: reasoning.clone(), text })
         });
         replies.collect()
     }
 
     fn reply(&self, row: Row<'_>, reply: Reply) -> Result<Attempt> {
-        let Reply {
-            problem,
-            sample_index,
-            reasoning,
-            text,
-        } = reply;
+        let Reply { problem, sample_index, reasoning, text } = reply;
         let (reasoning, response) = match (&self.reasoning_tags, reasoning) {
             (Some(tags), None) => text::split_reasoning(&text, tags),
             (_, reasoning) => (reasoning, text),
         };
-        let response = self
-            .response_tags
-            .as_ref()
-            .map_or_else(|| response.clone(), |tags| text::inside(&response, tags));
+        let response = self.response_tags.as_ref().map_or_else(|| response.clone(), |tags| text::inside(&response, tags));
         let columns = &self.reply;
         let finish_reason = columns.finish_reason.and_then(|column| row.text(column));
-        let cut = columns
-            .truncated
-            .and_then(|column| row.cell(column).boolean());
+        let cut = columns.truncated.and_then(|column| row.cell(column).boolean());
         Ok(Attempt {
             problem,
             sample_index,
-            teacher: row
-                .text_or(columns.teacher, Some(&self.teacher_default))
-                .unwrap_or_default(),
+            teacher: row.text_or(columns.teacher, Some(&self.teacher_default)).unwrap_or_default(),
             reasoning,
             response,
             truncated: cut.unwrap_or(finish_reason.as_deref() == Some("length")),
@@ -356,9 +278,7 @@ impl Mapping {
             prompt_tokens: self.count(row, columns.prompt_tokens)?,
             completion_tokens: self.count(row, columns.completion_tokens)?,
             reasoning_tokens: self.count(row, columns.reasoning_tokens)?,
-            cost_usd: columns
-                .cost_usd
-                .and_then(|column| row.cell(column).number()),
+            cost_usd: columns.cost_usd.and_then(|column| row.cell(column).number()),
             ..Attempt::default()
         })
     }
@@ -369,19 +289,9 @@ impl Mapping {
         };
         let cell = row.cell(column);
         match cell.number() {
-            Some(number)
-                if number >= 0.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0 =>
-            {
-                Ok(Some(number as u32))
-            }
+            Some(number) if number >= 0.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0 => Ok(Some(number as u32)),
             None if cell.is_null() => Ok(None),
-            _ => Err(row.wrong(
-                column,
-                &format!(
-                    "{}, where a count is needed",
-                    cell.text().unwrap_or_default()
-                ),
-            )),
+            _ => Err(row.wrong(column, &format!("{}, where a count is needed", cell.text().unwrap_or_default()))),
         }
     }
 }
@@ -452,16 +362,11 @@ impl<'a> Row<'a> {
     }
 
     fn text_or(self, column: Option<usize>, default: Option<&String>) -> Option<String> {
-        column
-            .and_then(|column| self.text(column))
-            .or_else(|| default.cloned())
+        column.and_then(|column| self.text(column)).or_else(|| default.cloned())
     }
 
     fn missing(self, column: usize) -> DataError {
-        DataError::value(
-            self.place.clone(),
-            format!("column `{}` is missing or null", self.names[column]),
-        )
+        DataError::value(self.place.clone(), format!("column `{}` is missing or null", self.names[column]))
     }
 
     fn wrong(self, column: usize, what: &str) -> DataError {

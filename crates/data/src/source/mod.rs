@@ -23,15 +23,13 @@ use std::path::{Path, PathBuf};
 
 use self::ids::{Fate, Ids};
 use self::mapping::Mapping;
-use self::records::{Reading, Records, Spot};
+use self::records::{Reading, Records, Seen};
 use crate::error::Place;
 use crate::sql::{RowFilter, filter_rows};
 use crate::{Attempt, DataError, Manifest, MetaFields, Problem, Result, Row};
 
 pub(crate) use files::expand;
-pub use spec::{
-    Columns, Duplicates, Format, GoldRule, MAX_ROW_BYTES, SourceKind, SourceSpec, TestColumns,
-};
+pub use spec::{Columns, Duplicates, Format, GoldRule, MAX_ROW_BYTES, SourceKind, SourceSpec, TestColumns};
 
 /// Records that are mapped before the condition looks at them together.
 const CHUNK: usize = 1024;
@@ -91,10 +89,7 @@ impl SourceSpec {
             spec = spec.over(manifest.spec());
         }
         if spec.path.is_none() {
-            return Err(DataError::setting(
-                "nothing says which file to read",
-                "set `dataset` or `path`",
-            ));
+            return Err(DataError::setting("nothing says which file to read", "set `dataset` or `path`"));
         }
         Ok(spec)
     }
@@ -110,10 +105,7 @@ impl Source {
         let spec = spec.resolve(folder)?;
         let pattern = spec.path.clone().unwrap_or_default();
         let files = files::expand(&pattern)?;
-        let reading = Reading {
-            format: spec.format,
-            max_row_bytes: spec.max_row_bytes.unwrap_or(MAX_ROW_BYTES),
-        };
+        let reading = Reading { format: spec.format, max_row_bytes: spec.max_row_bytes.unwrap_or(MAX_ROW_BYTES) };
         let mapping = Mapping::new(&spec, &spec.name.clone().unwrap_or_else(|| stem(&pattern)))?;
         // Headers are checked now, so that a wrong column shows before any work.
         for file in &files {
@@ -124,11 +116,7 @@ impl Source {
             SourceKind::Problems => Problem::schema(&meta),
             SourceKind::Attempts => Attempt::schema(&meta),
         };
-        let filter = spec
-            .condition
-            .as_deref()
-            .map(|sql| RowFilter::new(sql, &schema))
-            .transpose()?;
+        let filter = spec.condition.as_deref().map(|sql| RowFilter::new(sql, &schema)).transpose()?;
         Ok(Self {
             filter,
             ids: Ids::new(spec.duplicates.unwrap_or_default()),
@@ -194,14 +182,12 @@ impl Source {
             let mapped = self.mapping.map(&record, &self.meta).map_err(known)?;
             if mapped.without_gold {
                 self.summary.without_gold += 1;
-                self.summary
-                    .first_without_gold
-                    .get_or_insert_with(|| record.place.clone());
+                self.summary.first_without_gold.get_or_insert_with(|| record.place.clone());
             }
-            let spot = Spot::new(self.next_file - 1, &record.place);
+            let seen = Seen::new(self.next_file - 1, &record.place);
             return match self.mapping.kind() {
-                SourceKind::Problems => self.ids.problem(mapped, spot, &self.files),
-                SourceKind::Attempts => self.ids.attempts(mapped, spot, &self.files),
+                SourceKind::Problems => self.ids.problem(mapped, seen, &self.files),
+                SourceKind::Attempts => self.ids.attempts(mapped, seen, &self.files),
             }
             .map(Some);
         }
@@ -248,12 +234,7 @@ impl Source {
                 SourceKind::Problems => {
                     let problems = chunk.into_iter().map(|attempt| attempt.problem).collect();
                     let kept = filter_rows(filter, problems)?;
-                    kept.into_iter()
-                        .map(|problem: Problem| Attempt {
-                            problem,
-                            ..Attempt::default()
-                        })
-                        .collect()
+                    kept.into_iter().map(|problem: Problem| Attempt { problem, ..Attempt::default() }).collect()
                 }
             };
             self.summary.filtered += (before - chunk.len()) as u64;
@@ -267,20 +248,14 @@ impl Source {
         let place = Place::file(self.files.first().map_or(Path::new(""), PathBuf::as_path));
         let summary = &self.summary;
         if summary.read == 0 {
-            return Err(DataError::Empty {
-                place,
-                hint: Some("the file has no records".to_owned()),
-            });
+            return Err(DataError::Empty { place, hint: Some("the file has no records".to_owned()) });
         }
         if summary.rows == 0 {
             let hint = format!(
                 "of {} records, `where` left out {}, duplicates {}, and `skip` and `limit` the rest",
                 summary.read, summary.filtered, summary.duplicates
             );
-            return Err(DataError::Empty {
-                place,
-                hint: Some(hint),
-            });
+            return Err(DataError::Empty { place, hint: Some(hint) });
         }
         if summary.without_gold == summary.read {
             return Err(DataError::Value {
@@ -342,27 +317,15 @@ pub(crate) fn check_spec(spec: &SourceSpec) -> Result<()> {
 /// The file's name without its endings.
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.split('.')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(['*', '-', '_'])
-        .to_owned()
+    name.split('.').next().unwrap_or_default().trim_end_matches(['*', '-', '_']).to_owned()
 }
 
 /// Names the columns that there are, where a value is missing because its column is.
 fn explain(error: DataError, records: &dyn Records) -> DataError {
     match error {
-        DataError::Value {
-            place,
-            what,
-            hint: None,
-        } if what.ends_with("is missing or null") => {
+        DataError::Value { place, what, hint: None } if what.ends_with("is missing or null") => {
             let known = records.known().join("`, `");
-            DataError::Value {
-                place,
-                what,
-                hint: Some(format!("columns so far are `{known}`")),
-            }
+            DataError::Value { place, what, hint: Some(format!("columns so far are `{known}`")) }
         }
         other => other,
     }
@@ -371,10 +334,7 @@ fn explain(error: DataError, records: &dyn Records) -> DataError {
 /// The types of the meta columns: from the schema where there is one, else from every value.
 fn meta_fields(spec: &SourceSpec, reading: &Reading, files: &[PathBuf]) -> Result<MetaFields> {
     let mut fields = MetaFields::none();
-    let names = spec
-        .columns
-        .as_ref()
-        .map_or(&[][..], |columns| &columns.meta);
+    let names = spec.columns.as_ref().map_or(&[][..], |columns| &columns.meta);
     if names.is_empty() {
         return Ok(fields);
     }

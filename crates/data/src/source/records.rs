@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cell::Cell;
 use super::{Format, delimited, json, table};
 use crate::Result;
-use crate::error::Place;
+use crate::error::{Place, Spot};
 
 /// One row of a source table: a cell per wanted column.
 pub(super) struct Record {
@@ -37,8 +37,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn format_of(&self, path: &Path) -> Result<Format> {
-        self.format
-            .map_or_else(|| super::files::format_of(path), Ok)
+        self.format.map_or_else(|| super::files::format_of(path), Ok)
     }
 
     /// Opens a file; a wanted column that its header lacks is an error now.
@@ -46,12 +45,8 @@ impl Reading {
         let limit = self.max_row_bytes;
         Ok(match self.format_of(path)? {
             Format::Parquet => Box::new(table::TableRecords::open(path, wanted, limit)?),
-            Format::Csv => Box::new(delimited::DelimitedRecords::open(
-                path, wanted, b',', limit,
-            )?),
-            Format::Tsv => Box::new(delimited::DelimitedRecords::open(
-                path, wanted, b'\t', limit,
-            )?),
+            Format::Csv => Box::new(delimited::DelimitedRecords::open(path, wanted, b',', limit)?),
+            Format::Tsv => Box::new(delimited::DelimitedRecords::open(path, wanted, b'\t', limit)?),
             Format::Jsonl | Format::Json => json::open(path, wanted, limit)?,
         })
     }
@@ -82,34 +77,19 @@ pub(super) fn path_of(name: &str) -> impl Iterator<Item = &str> {
     name.split('.')
 }
 
-/// A file of a source and the number of a record in it: a [`Place`] that takes little memory.
+/// A spot in one of a source's files: a [`Place`] that takes little memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
-    pub(super) file: u32,
-    number: u64,
-    is_line: bool,
+pub(super) struct Seen {
+    file: u32,
+    spot: Option<Spot>,
 }
 
-impl Spot {
+impl Seen {
     pub(super) fn new(file: usize, place: &Place) -> Self {
-        let number = place.line.or(place.row).unwrap_or(0);
-        Self {
-            file: file as u32,
-            number,
-            is_line: place.line.is_some(),
-        }
+        Self { file: file as u32, spot: place.spot }
     }
 
     pub(super) fn place(self, files: &[PathBuf]) -> Place {
-        let mut place = Place {
-            path: files.get(self.file as usize).cloned(),
-            ..Place::default()
-        };
-        *(if self.is_line {
-            &mut place.line
-        } else {
-            &mut place.row
-        }) = Some(self.number);
-        place
+        Place { path: files.get(self.file as usize).cloned(), spot: self.spot }
     }
 }

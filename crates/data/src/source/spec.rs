@@ -83,26 +83,16 @@ pub const MAX_ROW_BYTES: u64 = 64 << 20;
 impl SourceSpec {
     /// What the rows become.
     pub fn kind(&self) -> SourceKind {
-        let replies = self
-            .columns
-            .as_ref()
-            .is_some_and(|columns| columns.response.is_some() || columns.messages.is_some());
-        self.rows.unwrap_or(if replies {
-            SourceKind::Attempts
-        } else {
-            SourceKind::Problems
-        })
+        let replies = self.columns.as_ref().is_some_and(|columns| columns.response.is_some() || columns.messages.is_some());
+        self.rows.unwrap_or(if replies { SourceKind::Attempts } else { SourceKind::Problems })
     }
 
     /// These settings, with those of `base` where they are silent.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
         let gold_given = self.gold_rule.is_some() || self.gold_pattern.is_some();
-        let (gold_rule, gold_pattern) = if gold_given || self.columns.is_some() {
-            (self.gold_rule, self.gold_pattern)
-        } else {
-            (base.gold_rule, base.gold_pattern)
-        };
+        let (gold_rule, gold_pattern) =
+            if gold_given || self.columns.is_some() { (self.gold_rule, self.gold_pattern) } else { (base.gold_rule, base.gold_pattern) };
         Self {
             dataset: None,
             path: self.path.or(base.path),

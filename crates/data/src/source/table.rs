@@ -32,17 +32,10 @@ impl TableRecords {
         let part = PartFile::open(path)?;
         for name in wanted {
             if field_of(part.schema(), name).is_none() {
-                return Err(DataError::NoColumn {
-                    place: Place::file(path),
-                    column: name.clone(),
-                    known: part.columns(),
-                });
+                return Err(DataError::NoColumn { place: Place::file(path), column: name.clone(), known: part.columns() });
             }
         }
-        let roots: Vec<&str> = wanted
-            .iter()
-            .map(|name| root_of(part.schema(), name))
-            .collect();
+        let roots: Vec<&str> = wanted.iter().map(|name| root_of(part.schema(), name)).collect();
         let batches = BatchReader::open(&[path])?.with_columns(&roots);
         Ok(Self {
             path: path.to_owned(),
@@ -79,11 +72,7 @@ impl Records for TableRecords {
         let row = self.next;
         self.next += 1;
         let place = Place::row(&self.path, self.first_row + row as u64);
-        let cells = self
-            .columns
-            .iter()
-            .map(|column| cell(column, row))
-            .collect::<Result<Vec<_>>>();
+        let cells = self.columns.iter().map(|column| cell(column, row)).collect::<Result<Vec<_>>>();
         let cells = cells.map_err(|error| error.located(&self.path, self.first_row))?;
         let bytes: u64 = cells.iter().map(|cell| cell.bytes() as u64).sum();
         if bytes > self.limit {
@@ -104,22 +93,16 @@ impl Records for TableRecords {
 /// The meta type of a column of a Parquet file.
 pub(super) fn scalar_kind(path: &Path, name: &str) -> Result<ScalarKind> {
     let part = PartFile::open(path)?;
-    field_of(part.schema(), name)
-        .map(|data_type| ScalarKind::of_data_type(&data_type))
-        .ok_or_else(|| DataError::NoColumn {
-            place: Place::file(path),
-            column: name.to_owned(),
-            known: part.columns(),
-        })
+    field_of(part.schema(), name).map(|data_type| ScalarKind::of_data_type(&data_type)).ok_or_else(|| DataError::NoColumn {
+        place: Place::file(path),
+        column: name.to_owned(),
+        known: part.columns(),
+    })
 }
 
 /// The top-level column that holds a column or a path into one.
 fn root_of<'a>(schema: &Schema, name: &'a str) -> &'a str {
-    if schema.field_with_name(name).is_ok() {
-        name
-    } else {
-        path_of(name).next().unwrap_or(name)
-    }
+    if schema.field_with_name(name).is_ok() { name } else { path_of(name).next().unwrap_or(name) }
 }
 
 fn field_of(schema: &Schema, name: &str) -> Option<DataType> {
@@ -127,15 +110,9 @@ fn field_of(schema: &Schema, name: &str) -> Option<DataType> {
         return Some(field.data_type().clone());
     }
     let mut steps = path_of(name);
-    let first = schema
-        .field_with_name(steps.next()?)
-        .ok()?
-        .data_type()
-        .clone();
+    let first = schema.field_with_name(steps.next()?).ok()?.data_type().clone();
     steps.try_fold(first, |data_type, step| match data_type {
-        DataType::Struct(fields) => fields
-            .find(step)
-            .map(|(_, field)| field.data_type().clone()),
+        DataType::Struct(fields) => fields.find(step).map(|(_, field)| field.data_type().clone()),
         _ => None,
     })
 }
@@ -144,29 +121,16 @@ fn column_of(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     let found = batch.column_by_name(name).cloned().or_else(|| {
         let mut steps = path_of(name);
         let first = batch.column_by_name(steps.next()?)?.clone();
-        steps.try_fold(first, |array, step| {
-            array.as_struct_opt()?.column_by_name(step).cloned()
-        })
+        steps.try_fold(first, |array, step| array.as_struct_opt()?.column_by_name(step).cloned())
     });
     let Some(array) = found else {
-        let known = batch
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
-        return Err(DataError::NoColumn {
-            place: Place::default(),
-            column: name.to_owned(),
-            known,
-        });
+        let known = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        return Err(DataError::NoColumn { place: Place::default(), column: name.to_owned(), known });
     };
     // Categories and views of text are plain text; every whole number fits i64 but u64.
     Ok(match array.data_type() {
         DataType::Dictionary(_, value) if !value.is_nested() => cast(&array, &DataType::Utf8)?,
-        DataType::LargeUtf8 | DataType::Utf8View | DataType::UInt64 => {
-            cast(&array, &DataType::Utf8)?
-        }
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::UInt64 => cast(&array, &DataType::Utf8)?,
         integer if integer.is_integer() => cast(&array, &DataType::Int64)?,
         DataType::Float16 | DataType::Float32 => cast(&array, &DataType::Float64)?,
         _ => array,
@@ -192,19 +156,14 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value> {
     if array.is_null(row) {
         return Ok(Value::Null);
     }
-    let items = |items: ArrayRef| {
-        (0..items.len())
-            .map(|item| json(&items, item))
-            .collect::<Result<Vec<_>>>()
-    };
+    let items = |items: ArrayRef| (0..items.len()).map(|item| json(&items, item)).collect::<Result<Vec<_>>>();
     Ok(match array.data_type() {
         DataType::List(_) => Value::Array(items(array.as_list::<i32>().value(row))?),
         DataType::LargeList(_) => Value::Array(items(array.as_list::<i64>().value(row))?),
         DataType::FixedSizeList(..) => Value::Array(items(array.as_fixed_size_list().value(row))?),
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());
-            let pairs =
-                columns.map(|(field, column)| Ok((field.name().clone(), json(column, row)?)));
+            let pairs = columns.map(|(field, column)| Ok((field.name().clone(), json(column, row)?)));
             Value::Object(pairs.collect::<Result<Map<_, _>>>()?)
         }
         DataType::Map(..) => {
@@ -213,19 +172,11 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value> {
         }
         DataType::Boolean => Value::from(array.as_boolean().value(row)),
         DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => binary(array, row)?,
-        integer if integer.is_signed_integer() => Value::from(
-            cast(&array.slice(row, 1), &DataType::Int64)?
-                .as_primitive::<Int64Type>()
-                .value(0),
-        ),
-        number
-            if number.is_numeric()
-                && !matches!(number, DataType::Decimal128(..) | DataType::Decimal256(..)) =>
-        {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => binary(array, row)?,
+        integer if integer.is_signed_integer() => {
+            Value::from(cast(&array.slice(row, 1), &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
+        }
+        number if number.is_numeric() && !matches!(number, DataType::Decimal128(..) | DataType::Decimal256(..)) => {
             let text = display(array, row)?;
             serde_json::from_str(&text).unwrap_or(Value::from(text))
         }
@@ -235,19 +186,14 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value> {
 
 fn display(array: &ArrayRef, row: usize) -> Result<String> {
     let options = FormatOptions::default();
-    Ok(ArrayFormatter::try_new(array, &options)?
-        .value(row)
-        .try_to_string()?)
+    Ok(ArrayFormatter::try_new(array, &options)?.value(row).try_to_string()?)
 }
 
 /// Bytes that are text in truth, as some writers store it.
 fn binary(array: &ArrayRef, row: usize) -> Result<Value> {
     let text = cast(&array.slice(row, 1), &DataType::Utf8)?;
     if text.is_null(0) {
-        let place = Place {
-            row: Some(row as u64 + 1),
-            ..Place::default()
-        };
+        let place = Place::row_in_memory(row);
         return Err(DataError::value(place, "bytes that are not UTF-8 text"));
     }
     Ok(Value::from(text.as_string::<i32>().value(0)))

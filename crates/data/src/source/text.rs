@@ -35,9 +35,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Piece>> {
         if brace == "}" {
             return Err(wrong("a `}` that closes nothing"));
         }
-        let (name, after) = after
-            .split_once('}')
-            .ok_or_else(|| wrong("a `{` that is never closed"))?;
+        let (name, after) = after.split_once('}').ok_or_else(|| wrong("a `{` that is never closed"))?;
         if name.trim().is_empty() {
             return Err(wrong("`{}` names no column"));
         }
@@ -66,10 +64,7 @@ impl Gold {
     pub(super) fn new(rule: Option<GoldRule>, pattern: Option<&str>) -> Result<Self> {
         match (rule, pattern) {
             (None, None) => Ok(Self::Whole),
-            (Some(_), Some(_)) => Err(DataError::setting(
-                "both `gold_rule` and `gold_pattern` are set",
-                "keep one of them",
-            )),
+            (Some(_), Some(_)) => Err(DataError::setting("both `gold_rule` and `gold_pattern` are set", "keep one of them")),
             (Some(GoldRule::Boxed), None) => Ok(Self::Boxed),
             (Some(GoldRule::Hashes), None) => Self::pattern(r"####[ \t]*(.+)"),
             (None, Some(pattern)) => Self::pattern(pattern),
@@ -79,23 +74,12 @@ impl Gold {
     fn pattern(pattern: &str) -> Result<Self> {
         let regex = Regex::new(pattern).map_err(|error| {
             let reason = error.to_string();
-            let reason = reason
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            DataError::setting(
-                format!("gold_pattern `{pattern}`: {reason}"),
-                "see the syntax of the regex crate",
-            )
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            DataError::setting(format!("gold_pattern `{pattern}`: {reason}"), "see the syntax of the regex crate")
         })?;
         if regex.captures_len() != 2 {
             return Err(DataError::setting(
-                format!(
-                    "gold_pattern `{pattern}` has {} groups",
-                    regex.captures_len() - 1
-                ),
+                format!("gold_pattern `{pattern}` has {} groups", regex.captures_len() - 1),
                 "it needs exactly one: the answer",
             ));
         }
@@ -107,11 +91,7 @@ impl Gold {
         let answer = match self {
             Self::Whole => Some(solution),
             Self::Boxed => boxed(solution),
-            Self::Pattern(regex) => regex
-                .captures_iter(solution)
-                .last()
-                .and_then(|found| found.get(1))
-                .map(|group| group.as_str()),
+            Self::Pattern(regex) => regex.captures_iter(solution).last().and_then(|found| found.get(1)).map(|group| group.as_str()),
         };
         answer.map(str::trim).filter(|answer| !answer.is_empty())
     }
@@ -119,10 +99,8 @@ impl Gold {
 
 /// The content of the last `\boxed{…}` (or `\fbox{…}`) whose braces close.
 fn boxed(text: &str) -> Option<&str> {
-    let mut starts: Vec<usize> = ["\\boxed{", "\\fbox{"]
-        .iter()
-        .flat_map(|tag| text.match_indices(tag).map(move |(at, _)| at + tag.len()))
-        .collect();
+    let mut starts: Vec<usize> =
+        ["\\boxed{", "\\fbox{"].iter().flat_map(|tag| text.match_indices(tag).map(move |(at, _)| at + tag.len())).collect();
     starts.sort_unstable();
     starts.into_iter().rev().find_map(|start| {
         let (mut depth, mut escaped) = (1_usize, false);
@@ -144,25 +122,16 @@ fn boxed(text: &str) -> Option<&str> {
 
 /// The reasoning between tags and the rest of a reply. Without a closing tag (a reply that was cut off)
 /// everything after the opening one is reasoning; without either there is none.
-pub(super) fn split_reasoning(
-    reply: &str,
-    [open, close]: &[String; 2],
-) -> (Option<String>, String) {
+pub(super) fn split_reasoning(reply: &str, [open, close]: &[String; 2]) -> (Option<String>, String) {
     // Some chat templates put the opening tag into the prompt.
-    let (before, inside) = reply
-        .split_once(open.as_str())
-        .map_or((None, reply), |(before, inside)| (Some(before), inside));
+    let (before, inside) = reply.split_once(open.as_str()).map_or((None, reply), |(before, inside)| (Some(before), inside));
     let (reasoning, after) = match (inside.split_once(close.as_str()), before) {
         (Some((reasoning, after)), _) => (reasoning, after),
         (None, Some(_)) => (inside, ""),
         (None, None) => return (None, reply.to_owned()),
     };
     let before = before.unwrap_or("").trim();
-    let response = if before.is_empty() {
-        after.trim().to_owned()
-    } else {
-        format!("{before}\n{}", after.trim())
-    };
+    let response = if before.is_empty() { after.trim().to_owned() } else { format!("{before}\n{}", after.trim()) };
     (Some(reasoning.trim().to_owned()), response)
 }
 
@@ -171,11 +140,7 @@ pub(super) fn inside(reply: &str, [open, close]: &[String; 2]) -> String {
     let Some((_, inside)) = reply.split_once(open.as_str()) else {
         return reply.to_owned();
     };
-    inside
-        .rsplit_once(close.as_str())
-        .map_or(inside, |(inside, _)| inside)
-        .trim()
-        .to_owned()
+    inside.rsplit_once(close.as_str()).map_or(inside, |(inside, _)| inside).trim().to_owned()
 }
 
 /// A conversation as sources store it.
@@ -192,12 +157,9 @@ pub(super) fn conversation(messages: &Value) -> Result<Conversation, String> {
     let mut found = Conversation::default();
     for (index, turn) in turns.iter().enumerate() {
         let text = |keys: &[&str]| keys.iter().find_map(|key| turn.get(*key)).and_then(content);
-        let role = text(&["role", "from"])
-            .ok_or_else(|| format!("message {} has no `role`", index + 1))?;
+        let role = text(&["role", "from"]).ok_or_else(|| format!("message {} has no `role`", index + 1))?;
         match role.as_str() {
-            "user" | "human" if found.prompt.is_none() => {
-                found.prompt = text(&["content", "value"])
-            }
+            "user" | "human" if found.prompt.is_none() => found.prompt = text(&["content", "value"]),
             "assistant" | "gpt" | "model" => {
                 found.response = text(&["content", "value"]);
                 found.reasoning = text(&["reasoning", "reasoning_content", "thinking"]);
@@ -212,13 +174,9 @@ pub(super) fn conversation(messages: &Value) -> Result<Conversation, String> {
 fn content(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => Some(
-            parts
-                .iter()
-                .filter_map(|part| part.get("text").and_then(Value::as_str))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
+        Value::Array(parts) => {
+            Some(parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect::<Vec<_>>().join("\n"))
+        }
         _ => None,
     }
 }
@@ -232,13 +190,7 @@ mod tests {
     #[test]
     fn templates_take_columns_and_doubled_braces() {
         let pieces = template("{q}\nAnswer in \\boxed{{}}.").unwrap();
-        assert_eq!(
-            pieces,
-            [
-                Piece::Column("q".to_owned()),
-                Piece::Text("\nAnswer in \\boxed{}.".to_owned())
-            ]
-        );
+        assert_eq!(pieces, [Piece::Column("q".to_owned()), Piece::Text("\nAnswer in \\boxed{}.".to_owned())]);
         for wrong in ["{q", "q}", "{}", "\\boxed{ }"] {
             assert!(template(wrong).is_err(), "{wrong}");
         }
@@ -247,16 +199,10 @@ mod tests {
     #[test]
     fn gold_answers_are_found_in_solutions() {
         let hashes = Gold::new(Some(GoldRule::Hashes), None).unwrap();
-        assert_eq!(
-            hashes.find("2 + 2 = <<2+2=4>>4\n#### 1,234 "),
-            Some("1,234")
-        );
+        assert_eq!(hashes.find("2 + 2 = <<2+2=4>>4\n#### 1,234 "), Some("1,234"));
         assert_eq!(hashes.find("no answer"), None);
         let boxed = Gold::new(Some(GoldRule::Boxed), None).unwrap();
-        assert_eq!(
-            boxed.find(r"so \boxed{1}, no: \boxed{\frac{1}{2}\}}."),
-            Some(r"\frac{1}{2}\}")
-        );
+        assert_eq!(boxed.find(r"so \boxed{1}, no: \boxed{\frac{1}{2}\}}."), Some(r"\frac{1}{2}\}"));
         assert_eq!(boxed.find(r"\boxed{3} then \boxed{open"), Some("3"));
         for wrong in ["(", "no group", "(a)(b)"] {
             assert!(Gold::new(None, Some(wrong)).is_err(), "{wrong}");
@@ -267,15 +213,9 @@ mod tests {
     fn reasoning_is_split_with_or_without_its_opening_tag() {
         let tags = ["<think>".to_owned(), "</think>".to_owned()];
         let split = |reply: &str| split_reasoning(reply, &tags);
-        assert_eq!(
-            split("<think>\na\n</think>\n\nb"),
-            (Some("a".to_owned()), "b".to_owned())
-        );
+        assert_eq!(split("<think>\na\n</think>\n\nb"), (Some("a".to_owned()), "b".to_owned()));
         assert_eq!(split("a</think>b"), (Some("a".to_owned()), "b".to_owned()));
-        assert_eq!(
-            split("<think>a, cut off"),
-            (Some("a, cut off".to_owned()), String::new())
-        );
+        assert_eq!(split("<think>a, cut off"), (Some("a, cut off".to_owned()), String::new()));
         assert_eq!(split("b"), (None, "b".to_owned()));
         assert_eq!(inside("x<think> y </think>", &tags), "y");
     }
@@ -287,23 +227,9 @@ mod tests {
             {"role": "assistant", "content": "a", "reasoning_content": "r"}
         ]);
         let found = conversation(&openai).unwrap();
-        assert_eq!(
-            (
-                found.prompt.as_deref(),
-                found.reasoning.as_deref(),
-                found.response.as_deref()
-            ),
-            (Some("q"), Some("r"), Some("a"))
-        );
+        assert_eq!((found.prompt.as_deref(), found.reasoning.as_deref(), found.response.as_deref()), (Some("q"), Some("r"), Some("a")));
         let shared = json!([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]);
-        assert_eq!(
-            conversation(&shared).unwrap().response.as_deref(),
-            Some("a")
-        );
-        assert!(
-            conversation(&json!([{"content": "q"}]))
-                .unwrap_err()
-                .contains("message 1")
-        );
+        assert_eq!(conversation(&shared).unwrap().response.as_deref(), Some("a"));
+        assert!(conversation(&json!([{"content": "q"}])).unwrap_err().contains("message 1"));
     }
 }

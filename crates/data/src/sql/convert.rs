@@ -6,13 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float32Array, Float64Array,
-    Int32Array, Int64Array, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
+    UInt32Array, UInt64Array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType as ArrowType, Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type,
-};
+use arrow::datatypes::{DataType as ArrowType, Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 use polars::prelude::{Column, DataType, NamedFrom, Series};
 
 use crate::error::Place;
@@ -29,17 +27,14 @@ pub(super) fn polars_type(data_type: &ArrowType) -> Option<DataType> {
         ArrowType::Float16 | ArrowType::Float32 => DataType::Float32,
         ArrowType::Float64 => DataType::Float64,
         ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => DataType::String,
-        ArrowType::List(item) if matches!(item.data_type(), ArrowType::Utf8) => {
-            DataType::List(Box::new(DataType::String))
-        }
+        ArrowType::List(item) if matches!(item.data_type(), ArrowType::Utf8) => DataType::List(Box::new(DataType::String)),
         _ => return None,
     })
 }
 
 fn numbers<T: ArrowPrimitiveType>(name: &str, array: &ArrayRef) -> Series
 where
-    Series: NamedFrom<Vec<Option<T::Native>>, [Option<T::Native>]>
-        + NamedFrom<Vec<T::Native>, [T::Native]>,
+    Series: NamedFrom<Vec<Option<T::Native>>, [Option<T::Native>]> + NamedFrom<Vec<T::Native>, [T::Native]>,
 {
     let array = array.as_primitive::<T>();
     if array.null_count() == 0 {
@@ -51,19 +46,14 @@ where
 /// An Arrow column as a polars column.
 pub(super) fn to_polars(name: &str, array: &ArrayRef) -> Result<Column> {
     let series = match array.data_type() {
-        ArrowType::Boolean => {
-            Series::new(name.into(), array.as_boolean().iter().collect::<Vec<_>>())
-        }
+        ArrowType::Boolean => Series::new(name.into(), array.as_boolean().iter().collect::<Vec<_>>()),
         ArrowType::Int32 => numbers::<Int32Type>(name, array),
         ArrowType::Int64 => numbers::<Int64Type>(name, array),
         ArrowType::UInt32 => numbers::<UInt32Type>(name, array),
         ArrowType::UInt64 => numbers::<UInt64Type>(name, array),
         ArrowType::Float32 => numbers::<Float32Type>(name, array),
         ArrowType::Float64 => numbers::<Float64Type>(name, array),
-        ArrowType::Utf8 => Series::new(
-            name.into(),
-            array.as_string::<i32>().iter().collect::<Vec<_>>(),
-        ),
+        ArrowType::Utf8 => Series::new(name.into(), array.as_string::<i32>().iter().collect::<Vec<_>>()),
         ArrowType::List(_) => text_lists(name, array),
         ArrowType::Int8 | ArrowType::Int16 => {
             return to_polars(name, &cast(array, &ArrowType::Int32)?);
@@ -84,47 +74,24 @@ fn text_lists(name: &str, array: &ArrayRef) -> Series {
         let texts: Vec<Option<&str>> = texts.as_string::<i32>().iter().collect();
         Series::new("".into(), texts)
     };
-    let rows: Vec<Option<Series>> = (0..lists.len())
-        .map(|row| lists.is_valid(row).then(|| texts(row)))
-        .collect();
+    let rows: Vec<Option<Series>> = (0..lists.len()).map(|row| lists.is_valid(row).then(|| texts(row))).collect();
     Series::new(name.into(), rows)
 }
 
 /// A computed polars column as an Arrow array.
 pub(super) fn to_arrow(series: &Series) -> Result<ArrayRef> {
-    let fault =
-        |error: polars::error::PolarsError| DataError::value(Place::default(), error.to_string());
+    let fault = |error: polars::error::PolarsError| DataError::value(Place::default(), error.to_string());
     Ok(match series.dtype() {
-        DataType::Boolean => Arc::new(
-            series
-                .bool()
-                .map_err(fault)?
-                .iter()
-                .collect::<BooleanArray>(),
-        ),
+        DataType::Boolean => Arc::new(series.bool().map_err(fault)?.iter().collect::<BooleanArray>()),
         DataType::Int32 => Arc::new(series.i32().map_err(fault)?.iter().collect::<Int32Array>()),
         DataType::Int64 => Arc::new(series.i64().map_err(fault)?.iter().collect::<Int64Array>()),
         DataType::UInt32 => Arc::new(series.u32().map_err(fault)?.iter().collect::<UInt32Array>()),
         DataType::UInt64 => Arc::new(series.u64().map_err(fault)?.iter().collect::<UInt64Array>()),
-        DataType::Float32 => Arc::new(
-            series
-                .f32()
-                .map_err(fault)?
-                .iter()
-                .collect::<Float32Array>(),
-        ),
-        DataType::Float64 => Arc::new(
-            series
-                .f64()
-                .map_err(fault)?
-                .iter()
-                .collect::<Float64Array>(),
-        ),
+        DataType::Float32 => Arc::new(series.f32().map_err(fault)?.iter().collect::<Float32Array>()),
+        DataType::Float64 => Arc::new(series.f64().map_err(fault)?.iter().collect::<Float64Array>()),
         DataType::String => Arc::new(series.str().map_err(fault)?.iter().collect::<StringArray>()),
         other => {
-            let what = format!(
-                "an expression of type {other} is neither a condition nor a key to sort by"
-            );
+            let what = format!("an expression of type {other} is neither a condition nor a key to sort by");
             return Err(DataError::value(Place::default(), what));
         }
     })

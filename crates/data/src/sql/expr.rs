@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema};
-use polars::prelude::{
-    Column, DataFrame, DataType, Expr, FunctionExpr, IntoLazy, PolarsError, Series, StructFunction,
-    col,
-};
+use polars::prelude::{Column, DataFrame, DataType, Expr, FunctionExpr, IntoLazy, PolarsError, Series, StructFunction, col};
 use polars::sql::sql_expr;
 
 use super::convert;
@@ -44,35 +41,17 @@ impl RowExpr {
     /// A syntax error, an unknown column (with suggestions), a type error, or something that does not
     /// decide row by row.
     pub fn new(sql: &str, schema: &ArrowSchema) -> Result<Self> {
-        let parsed = sql_expr(sql)
-            .map_err(|error| fault(sql, &error))?
-            .map_expr(flat);
+        let parsed = sql_expr(sql).map_err(|error| fault(sql, &error))?.map_expr(flat);
         if let Some(what) = (&parsed).into_iter().find_map(not_by_row) {
             return Err(DataError::setting(
                 format!("`{sql}`: {what}, which looks at several rows at once"),
                 "an expression here decides row by row; to choose among the attempts of a problem use `per_problem`",
             ));
         }
-        let names: BTreeSet<String> = (&parsed)
-            .into_iter()
-            .filter_map(|expr| {
-                if let Expr::Column(name) = expr {
-                    Some(name.to_string())
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let leaves = names
-            .into_iter()
-            .map(|name| leaf(sql, name, schema))
-            .collect::<Result<Vec<_>>>()?;
-        let mut checked = Self {
-            sql: sql.to_owned(),
-            expr: parsed,
-            leaves,
-            data_type: DataType::Null,
-        };
+        let names: BTreeSet<String> =
+            (&parsed).into_iter().filter_map(|expr| if let Expr::Column(name) = expr { Some(name.to_string()) } else { None }).collect();
+        let leaves = names.into_iter().map(|name| leaf(sql, name, schema)).collect::<Result<Vec<_>>>()?;
+        let mut checked = Self { sql: sql.to_owned(), expr: parsed, leaves, data_type: DataType::Null };
         checked.data_type = checked.probe()?;
         Ok(checked)
     }
@@ -84,10 +63,7 @@ impl RowExpr {
 
     /// The top-level columns that it needs, sorted.
     pub fn columns(&self) -> Vec<String> {
-        let roots = self
-            .leaves
-            .iter()
-            .map(|leaf| leaf.name.split(DOT).next().unwrap_or_default().to_owned());
+        let roots = self.leaves.iter().map(|leaf| leaf.name.split(DOT).next().unwrap_or_default().to_owned());
         roots.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -107,42 +83,23 @@ impl RowExpr {
 
     pub(super) fn series(&self, batch: &RecordBatch) -> Result<Series> {
         let rows = batch.num_rows();
-        let columns = self
-            .leaves
-            .iter()
-            .map(|leaf| match find(batch, &leaf.name) {
-                Some(array) => convert::to_polars(&leaf.name, &array),
-                None => Ok(Column::full_null(
-                    leaf.name.as_str().into(),
-                    rows,
-                    &leaf.data_type,
-                )),
-            });
+        let columns = self.leaves.iter().map(|leaf| match find(batch, &leaf.name) {
+            Some(array) => convert::to_polars(&leaf.name, &array),
+            None => Ok(Column::full_null(leaf.name.as_str().into(), rows, &leaf.data_type)),
+        });
         self.run(rows, columns.collect::<Result<Vec<_>>>()?)
     }
 
     fn run(&self, rows: usize, columns: Vec<Column>) -> Result<Series> {
         let fault = |error: PolarsError| fault(&self.sql, &error);
         let frame = DataFrame::new(rows, columns).map_err(fault)?;
-        let result = frame
-            .lazy()
-            .select([self.expr.clone().alias("value")])
-            .collect()
-            .map_err(fault)?;
-        let series = result
-            .column("value")
-            .map_err(fault)?
-            .as_materialized_series()
-            .clone();
+        let result = frame.lazy().select([self.expr.clone().alias("value")]).collect().map_err(fault)?;
+        let series = result.column("value").map_err(fault)?.as_materialized_series().clone();
         // An expression without columns (`TRUE`) has one value for all rows.
         if self.leaves.is_empty() && series.len() == 1 {
             return Ok(series.new_from_index(0, rows));
         }
-        if series.len() == rows {
-            Ok(series)
-        } else {
-            Err(self.not_by_row())
-        }
+        if series.len() == rows { Ok(series) } else { Err(self.not_by_row()) }
     }
 
     fn not_by_row(&self) -> DataError {
@@ -155,11 +112,7 @@ impl RowExpr {
     /// The type of the values, and whether they are the same for a few made-up rows together as one by
     /// one, whatever functions the expression calls.
     fn probe(&self) -> Result<DataType> {
-        let columns: Vec<Column> = self
-            .leaves
-            .iter()
-            .map(probe_column)
-            .collect::<Result<_>>()?;
+        let columns: Vec<Column> = self.leaves.iter().map(probe_column).collect::<Result<_>>()?;
         let none = columns.iter().map(Column::clear).collect();
         let data_type = self.run(0, none)?.dtype().clone();
         // A cast may fail on made-up values, which says nothing about real ones.
@@ -167,13 +120,7 @@ impl RowExpr {
             return Ok(data_type);
         };
         for row in 0..PROBES {
-            let alone = self.run(
-                1,
-                columns
-                    .iter()
-                    .map(|column| column.slice(row as i64, 1))
-                    .collect(),
-            )?;
+            let alone = self.run(1, columns.iter().map(|column| column.slice(row as i64, 1)).collect())?;
             if !alone.equals_missing(&together.slice(row as i64, 1)) {
                 return Err(self.not_by_row());
             }
@@ -189,32 +136,21 @@ const PROBES: usize = 5;
 fn probe_column(leaf: &Leaf) -> Result<Column> {
     use polars::prelude::NamedFrom;
     let name = leaf.name.as_str();
-    let texts = Series::new(
-        name.into(),
-        [Some("7"), None, Some("correct"), Some("7"), Some("")],
-    );
+    let texts = Series::new(name.into(), [Some("7"), None, Some("correct"), Some("7"), Some("")]);
     if leaf.data_type == DataType::String {
         return Ok(texts.into());
     }
     if matches!(leaf.data_type, DataType::List(_)) {
-        let lists: Vec<Option<Series>> = (0..PROBES)
-            .map(|row| (row != 1).then(|| texts.slice(row as i64, 1)))
-            .collect();
+        let lists: Vec<Option<Series>> = (0..PROBES).map(|row| (row != 1).then(|| texts.slice(row as i64, 1))).collect();
         return Ok(Series::new(name.into(), lists).into());
     }
     let numbers = Series::new(name.into(), [Some(3_i64), None, Some(0), Some(1), Some(3)]);
-    numbers
-        .cast(&leaf.data_type)
-        .map(Column::from)
-        .map_err(|error| fault(name, &error))
+    numbers.cast(&leaf.data_type).map(Column::from).map_err(|error| fault(name, &error))
 }
 
 /// Field access on a struct column as the name of a flat column.
 fn flat(expr: Expr) -> Expr {
-    if let Expr::Function {
-        input,
-        function: FunctionExpr::StructExpr(StructFunction::FieldByName(field)),
-    } = &expr
+    if let Expr::Function { input, function: FunctionExpr::StructExpr(StructFunction::FieldByName(field)) } = &expr
         && let [Expr::Column(root)] = input.as_slice()
     {
         return col(format!("{root}{DOT}{field}"));
@@ -226,19 +162,11 @@ fn flat(expr: Expr) -> Expr {
 fn not_by_row(expr: &Expr) -> Option<&'static str> {
     Some(match expr {
         // `x IN ('a', 'b')` gathers its constants with an aggregate.
-        Expr::Agg(_)
-            if expr
-                .into_iter()
-                .any(|inner| matches!(inner, Expr::Column(_))) =>
-        {
-            "an aggregate"
-        }
+        Expr::Agg(_) if expr.into_iter().any(|inner| matches!(inner, Expr::Column(_))) => "an aggregate",
         Expr::Len => "a count",
         Expr::Over { .. } => "a window function",
         Expr::Sort { .. } | Expr::SortBy { .. } => "sorting",
-        Expr::Gather { .. } | Expr::Slice { .. } | Expr::Filter { .. } | Expr::Explode { .. } => {
-            "a selection of rows"
-        }
+        Expr::Gather { .. } | Expr::Slice { .. } | Expr::Filter { .. } | Expr::Explode { .. } => "a selection of rows",
         Expr::SubPlan(..) => "a subquery",
         Expr::Selector(_) => "a choice of columns (`*`)",
         _ => return None,
@@ -249,26 +177,13 @@ fn not_by_row(expr: &Expr) -> Option<&'static str> {
 fn leaf(sql: &str, name: String, schema: &ArrowSchema) -> Result<Leaf> {
     let leaves = leaves_of(schema);
     if let Some((_, data_type)) = leaves.iter().find(|(known, _)| *known == name) {
-        return Ok(Leaf {
-            name,
-            data_type: data_type.clone(),
-        });
+        return Ok(Leaf { name, data_type: data_type.clone() });
     }
     if schema.field_with_name(&name).is_ok() {
-        return Err(DataError::setting(
-            format!("`{sql}`: column `{name}` holds no plain values"),
-            columns_hint(&name, &names(&leaves)),
-        ));
+        return Err(DataError::setting(format!("`{sql}`: column `{name}` holds no plain values"), columns_hint(&name, &names(&leaves))));
     }
-    let quoted = if sql.contains(&format!("\"{name}\"")) {
-        "text stands in single quotes: 'so'; "
-    } else {
-        ""
-    };
-    Err(DataError::setting(
-        format!("`{sql}`: no column `{name}`"),
-        format!("{quoted}{}", columns_hint(&name, &names(&leaves))),
-    ))
+    let quoted = if sql.contains(&format!("\"{name}\"")) { "text stands in single quotes: 'so'; " } else { "" };
+    Err(DataError::setting(format!("`{sql}`: no column `{name}`"), format!("{quoted}{}", columns_hint(&name, &names(&leaves)))))
 }
 
 fn names(leaves: &[(String, DataType)]) -> Vec<String> {
@@ -285,9 +200,7 @@ fn leaves_of(schema: &ArrowSchema) -> Vec<(String, DataType)> {
     };
     for field in schema.fields() {
         if let ArrowType::Struct(fields) = field.data_type() {
-            fields
-                .iter()
-                .for_each(|inner| add(format!("{}{DOT}{}", field.name(), inner.name()), inner));
+            fields.iter().for_each(|inner| add(format!("{}{DOT}{}", field.name(), inner.name()), inner));
         } else {
             add(field.name().clone(), field);
         }
@@ -314,8 +227,5 @@ pub(super) fn fault(sql: &str, error: &PolarsError) -> DataError {
     let message = error.to_string();
     let first = message.lines().next().unwrap_or_default();
     let first = first.split("Resolved plan").next().unwrap_or(first).trim();
-    DataError::Setting {
-        what: format!("`{sql}`: {first}"),
-        hint: None,
-    }
+    DataError::Setting { what: format!("`{sql}`: {first}"), hint: None }
 }

@@ -27,10 +27,7 @@ impl RowFilter {
         // NULL alone is a condition that keeps nothing.
         if !matches!(condition.data_type(), DataType::Boolean | DataType::Null) {
             return Err(DataError::setting(
-                format!(
-                    "`{sql}` is a value of type {}, not a condition",
-                    condition.data_type()
-                ),
+                format!("`{sql}` is a value of type {}, not a condition", condition.data_type()),
                 "compare it with something, as in `completion_tokens < 4096`",
             ));
         }
@@ -70,10 +67,7 @@ impl RowFilter {
     /// As [`mask`](Self::mask).
     pub fn split(&self, batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
         let mask = self.mask(batch)?;
-        Ok((
-            filter_record_batch(batch, &mask)?,
-            filter_record_batch(batch, &not(&mask)?)?,
-        ))
+        Ok((filter_record_batch(batch, &mask)?, filter_record_batch(batch, &not(&mask)?)?))
     }
 }
 
@@ -92,9 +86,7 @@ pub fn filter_parts(
     let mut counts = (0, 0);
     for located in BatchReader::open(parts)? {
         let located = located?;
-        let (keep, drop) = filter
-            .split(&located.batch)
-            .map_err(|error| error.located(&located.path, located.first_row))?;
+        let (keep, drop) = filter.split(&located.batch).map_err(|error| error.located(&located.path, located.first_row))?;
         counts.0 += keep.num_rows() as u64;
         counts.1 += drop.num_rows() as u64;
         kept.write(&keep)?;
@@ -110,10 +102,5 @@ pub fn filter_parts(
 pub fn filter_rows<R: Row>(filter: &RowFilter, rows: Vec<R>) -> Result<Vec<R>> {
     let fields = MetaFields::of_rows(rows.iter().map(Row::meta));
     let mask = filter.mask(&R::to_batch(&rows, &fields)?)?;
-    Ok(rows
-        .into_iter()
-        .enumerate()
-        .filter(|(row, _)| mask.value(*row))
-        .map(|(_, row)| row)
-        .collect())
+    Ok(rows.into_iter().enumerate().filter(|(row, _)| mask.value(*row)).map(|(_, row)| row).collect())
 }

@@ -4,10 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::{
-    SortColumn, SortOptions, concat_batches, filter_record_batch, lexsort_to_indices,
-    take_record_batch,
-};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::{RowExpr, RowFilter};
@@ -37,30 +34,15 @@ pub struct Query {
 /// A part is missing or damaged, or an expression is wrong.
 pub fn query<R: Row>(parts: &[impl AsRef<Path>], query: &Query) -> Result<RecordBatch> {
     let schema = schema_of_parts::<R, _>(parts)?;
-    let filter = query
-        .condition
-        .as_deref()
-        .map(|sql| RowFilter::new(sql, &schema))
-        .transpose()?;
-    let order = query
-        .sort
-        .as_deref()
-        .map(|sql| Order::new(sql, &schema))
-        .transpose()?;
-    let mut best = Best {
-        schema: schema.clone(),
-        order,
-        limit: query.limit,
-        held: Vec::new(),
-        rows: 0,
-    };
+    let filter = query.condition.as_deref().map(|sql| RowFilter::new(sql, &schema)).transpose()?;
+    let order = query.sort.as_deref().map(|sql| Order::new(sql, &schema)).transpose()?;
+    let mut best = Best { schema: schema.clone(), order, limit: query.limit, held: Vec::new(), rows: 0 };
     for located in BatchReader::open(parts)? {
         if best.is_full() {
             break;
         }
         let located = located?;
-        let batch = conform(&located.batch, &schema)
-            .map_err(|error| error.located(&located.path, located.first_row))?;
+        let batch = conform(&located.batch, &schema).map_err(|error| error.located(&located.path, located.first_row))?;
         let batch = match &filter {
             Some(filter) => filter_record_batch(&batch, &filter.mask(&batch)?)?,
             None => batch,
@@ -84,20 +66,11 @@ impl Order {
                 Some((expression, word)) if word.eq_ignore_ascii_case("asc") => (expression, false),
                 _ => (key, false),
             };
-            Ok((
-                RowExpr::new(expression.trim(), schema)?,
-                SortOptions {
-                    descending,
-                    nulls_first: false,
-                },
-            ))
+            Ok((RowExpr::new(expression.trim(), schema)?, SortOptions { descending, nulls_first: false }))
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
         if keys.is_empty() {
-            return Err(DataError::setting(
-                "nothing to sort by",
-                "name a column, as in `completion_tokens DESC`",
-            ));
+            return Err(DataError::setting("nothing to sort by", "name a column, as in `completion_tokens DESC`"));
         }
         Ok(Self { keys })
     }
@@ -106,16 +79,10 @@ impl Order {
     fn indices(&self, batch: &RecordBatch, limit: usize) -> Result<UInt32Array> {
         let mut columns = Vec::with_capacity(self.keys.len() + 1);
         for (key, options) in &self.keys {
-            columns.push(SortColumn {
-                values: key.evaluate(batch)?,
-                options: Some(*options),
-            });
+            columns.push(SortColumn { values: key.evaluate(batch)?, options: Some(*options) });
         }
         let row = UInt64Array::from_iter_values(0..batch.num_rows() as u64);
-        columns.push(SortColumn {
-            values: Arc::new(row) as ArrayRef,
-            options: None,
-        });
+        columns.push(SortColumn { values: Arc::new(row) as ArrayRef, options: None });
         Ok(lexsort_to_indices(&columns, Some(limit))?)
     }
 }
@@ -192,14 +159,8 @@ mod tests {
 
     #[test]
     fn keys_split_at_their_own_commas_only() {
-        assert_eq!(
-            split_keys("a DESC, COALESCE(b, 0), c"),
-            ["a DESC", " COALESCE(b, 0)", " c"]
-        );
-        assert_eq!(
-            split_keys("CONCAT(a, ',', \"x,y\")"),
-            ["CONCAT(a, ',', \"x,y\")"]
-        );
+        assert_eq!(split_keys("a DESC, COALESCE(b, 0), c"), ["a DESC", " COALESCE(b, 0)", " c"]);
+        assert_eq!(split_keys("CONCAT(a, ',', \"x,y\")"), ["CONCAT(a, ',', \"x,y\")"]);
     }
 
     #[test]

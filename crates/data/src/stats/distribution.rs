@@ -43,11 +43,7 @@ impl Buckets {
     /// A value of each bucket and its count, smallest first.
     fn values(&self) -> impl DoubleEndedIterator<Item = (f64, u64)> {
         let middle = |index: i32| 2.0 * GROWTH.powi(index) / (GROWTH + 1.0);
-        let counts = self
-            .counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0);
+        let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         counts.map(move |(slot, count)| (middle(self.first + slot as i32), *count))
     }
 }
@@ -72,16 +68,8 @@ impl Sketch {
             return;
         }
         let value = if value == 0.0 { 0.0 } else { value };
-        self.min = if self.count == 0 {
-            value
-        } else {
-            self.min.min(value)
-        };
-        self.max = if self.count == 0 {
-            value
-        } else {
-            self.max.max(value)
-        };
+        self.min = if self.count == 0 { value } else { self.min.min(value) };
+        self.max = if self.count == 0 { value } else { self.max.max(value) };
         self.count += 1;
         self.sum += value;
         if self.spilled {
@@ -109,23 +97,14 @@ impl Sketch {
     /// Values (or a value near them) and their counts, smallest first.
     fn values(&self) -> Vec<(f64, u64)> {
         if !self.spilled {
-            let mut values: Vec<_> = self
-                .exact
-                .iter()
-                .map(|(bits, count)| (f64::from_bits(*bits), *count))
-                .collect();
+            let mut values: Vec<_> = self.exact.iter().map(|(bits, count)| (f64::from_bits(*bits), *count)).collect();
             values.sort_by(|a, b| a.0.total_cmp(&b.0));
             return values;
         }
-        let negative = self
-            .negative
-            .values()
-            .rev()
-            .map(|(value, count)| (-value, count));
+        let negative = self.negative.values().rev().map(|(value, count)| (-value, count));
         let zeros = (self.zeros > 0).then_some((0.0, self.zeros));
         let all = negative.chain(zeros).chain(self.positive.values());
-        all.map(|(value, count)| (value.clamp(self.min, self.max), count))
-            .collect()
+        all.map(|(value, count)| (value.clamp(self.min, self.max), count)).collect()
     }
 
     /// What is known so far; `None` before the first number.
@@ -160,24 +139,11 @@ impl Sketch {
     /// One bar per value where they are few, else bars of equal width.
     fn histogram(&self, values: &[(f64, u64)]) -> Vec<Bar> {
         if !self.spilled && values.len() <= BARS {
-            return values
-                .iter()
-                .map(|(value, count)| Bar {
-                    from: *value,
-                    to: *value,
-                    count: *count,
-                })
-                .collect();
+            return values.iter().map(|(value, count)| Bar { from: *value, to: *value, count: *count }).collect();
         }
         let width = (self.max - self.min) / BARS as f64;
         let edge = |bar: usize| self.min + width * bar as f64;
-        let mut bars: Vec<Bar> = (0..BARS)
-            .map(|bar| Bar {
-                from: edge(bar),
-                to: edge(bar + 1),
-                count: 0,
-            })
-            .collect();
+        let mut bars: Vec<Bar> = (0..BARS).map(|bar| Bar { from: edge(bar), to: edge(bar + 1), count: 0 }).collect();
         for (value, count) in values {
             let bar = ((value - self.min) / width) as usize;
             bars[bar.min(BARS - 1)].count += count;
@@ -235,58 +201,27 @@ mod tests {
     #[test]
     fn few_values_are_exact() {
         let stats = of([3.0, 1.0, 2.0, 2.0, 100.0].into_iter());
-        assert_eq!(
-            (stats.min, stats.p50, stats.max, stats.mean),
-            (1.0, 2.0, 100.0, 21.6)
-        );
+        assert_eq!((stats.min, stats.p50, stats.max, stats.mean), (1.0, 2.0, 100.0, 21.6));
         assert!(stats.exact);
-        assert_eq!(
-            stats.histogram[1],
-            Bar {
-                from: 2.0,
-                to: 2.0,
-                count: 2
-            }
-        );
+        assert_eq!(stats.histogram[1], Bar { from: 2.0, to: 2.0, count: 2 });
     }
 
     #[test]
     fn many_values_are_within_one_percent() {
         let stats = of((-5_000..100_000).map(f64::from));
         assert!(!stats.exact);
-        for (found, q) in [
-            (stats.p05, 0.05),
-            (stats.p25, 0.25),
-            (stats.p50, 0.5),
-            (stats.p75, 0.75),
-            (stats.p95, 0.95),
-        ] {
+        for (found, q) in [(stats.p05, 0.05), (stats.p25, 0.25), (stats.p50, 0.5), (stats.p75, 0.75), (stats.p95, 0.95)] {
             let truth = -5_000.0 + q * 104_999.0;
-            assert!(
-                (found - truth).abs() <= truth.abs() * 0.0101 + 1.0,
-                "{q}: {found} for {truth}"
-            );
+            assert!((found - truth).abs() <= truth.abs() * 0.0101 + 1.0, "{q}: {found} for {truth}");
         }
-        assert_eq!(
-            stats.histogram.iter().map(|bar| bar.count).sum::<u64>(),
-            105_000
-        );
-        assert_eq!(
-            (stats.histogram[0].from, stats.histogram[19].to),
-            (-5_000.0, 99_999.0)
-        );
+        assert_eq!(stats.histogram.iter().map(|bar| bar.count).sum::<u64>(), 105_000);
+        assert_eq!((stats.histogram[0].from, stats.histogram[19].to), (-5_000.0, 99_999.0));
     }
 
     #[test]
     fn order_does_not_matter() {
         let values = || (1..5_000).map(|value| f64::from(value * 7919 % 4999) / 3.0);
-        let (there, back) = (
-            of(values()),
-            of(values().collect::<Vec<_>>().into_iter().rev()),
-        );
-        assert_eq!(
-            (there.p05, there.p50, &there.histogram),
-            (back.p05, back.p50, &back.histogram)
-        );
+        let (there, back) = (of(values()), of(values().collect::<Vec<_>>().into_iter().rev()));
+        assert_eq!((there.p05, there.p50, &there.histogram), (back.p05, back.p50, &back.histogram));
     }
 }

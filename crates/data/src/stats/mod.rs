@@ -70,21 +70,11 @@ pub fn describe(parts: &[impl AsRef<Path>]) -> Result<Description> {
         }
         rows += batch.num_rows() as u64;
     }
-    Ok(Description {
-        rows,
-        columns: tallies
-            .into_iter()
-            .map(|tally| tally.finish(rows))
-            .collect(),
-    })
+    Ok(Description { rows, columns: tallies.into_iter().map(|tally| tally.finish(rows)).collect() })
 }
 
 /// Calls `visit` with the column, or with each field of a struct column.
-fn each_leaf(
-    name: &str,
-    column: &ArrayRef,
-    visit: &mut dyn FnMut(&str, &ArrayRef) -> Result<()>,
-) -> Result<()> {
+fn each_leaf(name: &str, column: &ArrayRef, visit: &mut dyn FnMut(&str, &ArrayRef) -> Result<()>) -> Result<()> {
     let Some(fields) = column.as_struct_opt() else {
         return visit(name, column);
     };
@@ -106,17 +96,8 @@ struct Tally {
 
 impl Tally {
     fn new(name: &str, data_type: &DataType) -> Self {
-        let named = matches!(
-            data_type,
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean
-        );
-        Self {
-            name: name.to_owned(),
-            data_type: data_type.clone(),
-            valid: 0,
-            numbers: Sketch::default(),
-            values: named.then(HashMap::new),
-        }
+        let named = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean);
+        Self { name: name.to_owned(), data_type: data_type.clone(), valid: 0, numbers: Sketch::default(), values: named.then(HashMap::new) }
     }
 
     fn add(&mut self, column: &ArrayRef) -> Result<()> {
@@ -139,11 +120,7 @@ impl Tally {
             }
             number if number.is_numeric() => {
                 let numbers = cast(column, &DataType::Float64)?;
-                numbers
-                    .as_primitive::<Float64Type>()
-                    .iter()
-                    .flatten()
-                    .for_each(|value| self.numbers.add(value));
+                numbers.as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.numbers.add(value));
             }
             _ => {}
         }

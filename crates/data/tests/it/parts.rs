@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use potstill_data::parts::{BatchReader, BatchWriter, conform, count_rows, schema_of_parts};
 use potstill_data::{
-    Attempt, DataError, Message, Meta, MetaFields, Problem, Row, RowReader, RowWriter, Sample,
-    SampleKind, Scalar, Verdict, read_all,
+    Attempt, DataError, Message, Meta, MetaFields, Problem, Row, RowReader, RowWriter, Sample, SampleKind, Scalar, Verdict, read_all,
 };
 use proptest::prelude::*;
 
@@ -18,152 +17,89 @@ fn scalar_of(column: usize) -> BoxedStrategy<Scalar> {
     match column {
         0 => any::<bool>().prop_map(Scalar::Bool).boxed(),
         1 => any::<i64>().prop_map(Scalar::Int).boxed(),
-        2 => any::<f64>()
-            .prop_filter("NaN is not equal to itself", |value| !value.is_nan())
-            .prop_map(Scalar::Float)
-            .boxed(),
+        2 => any::<f64>().prop_filter("NaN is not equal to itself", |value| !value.is_nan()).prop_map(Scalar::Float).boxed(),
         _ => text().prop_map(Scalar::Text).boxed(),
     }
 }
 
 /// Four columns of fixed types, each there or not.
 fn meta() -> impl Strategy<Value = Meta> {
-    let columns: Vec<_> = (0..4)
-        .map(|column| proptest::option::of(scalar_of(column)))
-        .collect();
+    let columns: Vec<_> = (0..4).map(|column| proptest::option::of(scalar_of(column))).collect();
     columns.prop_map(|values| {
-        let named = values
-            .into_iter()
-            .zip(["flag", "level", "score", "subject"]);
-        named
-            .filter_map(|(value, name)| Some((name.to_owned(), value?)))
-            .collect()
+        let named = values.into_iter().zip(["flag", "level", "score", "subject"]);
+        named.filter_map(|(value, name)| Some((name.to_owned(), value?))).collect()
     })
 }
 
 fn problem() -> impl Strategy<Value = Problem> {
     let optional = || proptest::option::of(text());
-    (
-        text(),
-        text(),
-        optional(),
-        text(),
-        optional(),
-        optional(),
-        optional(),
-        meta(),
+    (text(), text(), optional(), text(), optional(), optional(), optional(), meta()).prop_map(
+        |(problem_id, source, domain, prompt, gold, tests, verifier, meta)| Problem {
+            problem_id,
+            source,
+            domain,
+            prompt,
+            gold,
+            tests,
+            verifier,
+            meta,
+        },
     )
-        .prop_map(
-            |(problem_id, source, domain, prompt, gold, tests, verifier, meta)| Problem {
-                problem_id,
-                source,
-                domain,
-                prompt,
-                gold,
-                tests,
-                verifier,
-                meta,
-            },
-        )
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
     let optional = || proptest::option::of(text());
     let count = || proptest::option::of(any::<u32>());
     let verdict = proptest::option::of(prop::sample::select(Verdict::ALL.to_vec()));
-    let texts = (
-        text(),
-        optional(),
-        text(),
-        text(),
-        optional(),
-        optional(),
-        optional(),
-        optional(),
-    );
+    let texts = (text(), optional(), text(), text(), optional(), optional(), optional(), optional());
     let counts = (any::<u32>(), count(), count(), count(), count());
     let cost = proptest::option::of(0.0..1e3);
-    (
-        problem(),
-        texts,
-        counts,
-        any::<bool>(),
-        any::<bool>(),
-        cost,
-        verdict,
+    (problem(), texts, counts, any::<bool>(), any::<bool>(), cost, verdict).prop_map(
+        |(problem, texts, counts, truncated, tokens_estimated, cost_usd, verdict)| {
+            let (teacher, reasoning, response, finish_reason, request_key, extracted, proof, verifier_note) = texts;
+            let (sample_index, prompt_tokens, completion_tokens, reasoning_tokens, latency_ms) = counts;
+            Attempt {
+                problem,
+                sample_index,
+                teacher,
+                reasoning,
+                response,
+                finish_reason,
+                truncated,
+                prompt_tokens,
+                completion_tokens,
+                reasoning_tokens,
+                tokens_estimated,
+                cost_usd,
+                latency_ms,
+                request_key,
+                verdict,
+                extracted,
+                proof,
+                verifier_note,
+            }
+        },
     )
-        .prop_map(
-            |(problem, texts, counts, truncated, tokens_estimated, cost_usd, verdict)| {
-                let (
-                    teacher,
-                    reasoning,
-                    response,
-                    finish_reason,
-                    request_key,
-                    extracted,
-                    proof,
-                    verifier_note,
-                ) = texts;
-                let (sample_index, prompt_tokens, completion_tokens, reasoning_tokens, latency_ms) =
-                    counts;
-                Attempt {
-                    problem,
-                    sample_index,
-                    teacher,
-                    reasoning,
-                    response,
-                    finish_reason,
-                    truncated,
-                    prompt_tokens,
-                    completion_tokens,
-                    reasoning_tokens,
-                    tokens_estimated,
-                    cost_usd,
-                    latency_ms,
-                    request_key,
-                    verdict,
-                    extracted,
-                    proof,
-                    verifier_note,
-                }
-            },
-        )
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
     let message =
-        (text(), text(), proptest::option::of(text())).prop_map(|(role, content, reasoning)| {
-            Message {
-                role,
-                content,
-                reasoning,
-            }
-        });
+        (text(), text(), proptest::option::of(text())).prop_map(|(role, content, reasoning)| Message { role, content, reasoning });
     let messages = proptest::collection::vec(message, 0..4);
     let kind = prop::sample::select(SampleKind::ALL.to_vec());
     let lineage = proptest::collection::vec(text(), 0..4);
-    (
-        text(),
-        text(),
-        text(),
-        messages,
-        kind,
-        0.0_f32..10.0,
-        lineage,
-        meta(),
+    (text(), text(), text(), messages, kind, 0.0_f32..10.0, lineage, meta()).prop_map(
+        |(sample_id, problem_id, source, messages, kind, weight, lineage, meta)| Sample {
+            sample_id,
+            problem_id,
+            source,
+            messages,
+            kind,
+            weight,
+            lineage,
+            meta,
+        },
     )
-        .prop_map(
-            |(sample_id, problem_id, source, messages, kind, weight, lineage, meta)| Sample {
-                sample_id,
-                problem_id,
-                source,
-                messages,
-                kind,
-                weight,
-                lineage,
-                meta,
-            },
-        )
 }
 
 fn write<R: Row>(path: &Path, rows: &[R]) -> MetaFields {
@@ -180,18 +116,12 @@ fn write<R: Row>(path: &Path, rows: &[R]) -> MetaFields {
 
 fn round_trip<R: Row + PartialEq + std::fmt::Debug>(rows: &[R]) {
     let folder = tempfile::tempdir().unwrap();
-    let (first, second) = (
-        folder.path().join("a.parquet"),
-        folder.path().join("b.parquet"),
-    );
+    let (first, second) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
     let fields = write(&first, rows);
     write(&second, rows);
     assert_eq!(read_all::<R, _>(&[&first]).unwrap(), rows);
     assert_eq!(MetaFields::of_parts(&[&first]).unwrap(), fields);
-    assert!(
-        std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap(),
-        "same rows, other bytes"
-    );
+    assert!(std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap(), "same rows, other bytes");
 }
 
 proptest! {
@@ -268,9 +198,7 @@ fn a_projection_decodes_only_what_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder, "a.parquet");
     write(&path, &numbered(10));
-    let mut reader = BatchReader::open(&[&path])
-        .unwrap()
-        .with_columns(&["gold", "nothing"]);
+    let mut reader = BatchReader::open(&[&path]).unwrap().with_columns(&["gold", "nothing"]);
     let batch = reader.next().unwrap().unwrap().batch;
     assert_eq!(batch.num_columns(), 1);
     assert_eq!(batch.num_rows(), 10);
@@ -283,17 +211,8 @@ fn meta_that_does_not_fit_names_its_row() {
     let mut rows = numbered(5_000);
     rows[4_500].meta.insert("level".to_owned(), Scalar::Int(3));
     let mut writer = RowWriter::create(&path, &MetaFields::none()).unwrap();
-    let error = rows
-        .iter()
-        .try_for_each(|row| writer.push(row))
-        .and_then(|()| writer.finish())
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("row 4501: meta field `level` = 3"),
-        "{error}"
-    );
+    let error = rows.iter().try_for_each(|row| writer.push(row)).and_then(|()| writer.finish()).unwrap_err();
+    assert!(error.to_string().contains("row 4501: meta field `level` = 3"), "{error}");
 }
 
 #[test]
@@ -301,20 +220,14 @@ fn missing_files_and_folders_are_named() {
     let folder = tempfile::tempdir().unwrap();
     write(&file(&folder, "train.parquet"), &numbered(1));
     let error = read_all::<Problem, _>(&[file(&folder, "trian.parquet")]).unwrap_err();
-    assert!(
-        error.to_string().starts_with("no file ") && error.to_string().ends_with("trian.parquet")
-    );
+    assert!(error.to_string().starts_with("no file ") && error.to_string().ends_with("trian.parquet"));
     assert!(error.hint().unwrap().contains("`train.parquet`"));
     let error = read_all::<Problem, _>(&[folder.path()]).unwrap_err();
     assert!(error.to_string().contains("a folder"), "{error}");
-    let Err(error) =
-        RowWriter::<Problem>::create(&file(&folder, "no/where.parquet"), &MetaFields::none())
-    else {
+    let Err(error) = RowWriter::<Problem>::create(&file(&folder, "no/where.parquet"), &MetaFields::none()) else {
         panic!("a folder that is not there cannot be written to")
     };
-    assert!(
-        matches!(error, DataError::Write { .. }) && error.to_string().contains("no/where.parquet")
-    );
+    assert!(matches!(error, DataError::Write { .. }) && error.to_string().contains("no/where.parquet"));
 }
 
 #[test]
@@ -324,15 +237,8 @@ fn a_full_disk_keeps_path_and_cause() {
         return;
     }
     let mut writer = RowWriter::create(path, &MetaFields::none()).unwrap();
-    let error = numbered(20_000)
-        .iter()
-        .try_for_each(|row| writer.push(row))
-        .and_then(|()| writer.finish())
-        .unwrap_err();
-    assert!(
-        error.to_string().starts_with("cannot write /dev/full: "),
-        "{error}"
-    );
+    let error = numbered(20_000).iter().try_for_each(|row| writer.push(row)).and_then(|()| writer.finish()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write /dev/full: "), "{error}");
     assert!(error.is_temporary() && error.hint().unwrap().contains("space"));
 }
 
@@ -342,12 +248,7 @@ fn a_wrong_kind_of_rows_lists_the_columns() {
     let path = file(&folder, "a.parquet");
     write(&path, &numbered(3));
     let error = read_all::<Attempt, _>(&[&path]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("a.parquet: no column `response`"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("a.parquet: no column `response`"), "{error}");
     assert!(error.hint().unwrap().contains("`problem_id`"));
 }
 
@@ -362,12 +263,7 @@ fn every_truncation_and_most_flipped_bytes_are_errors_never_panics() {
     for length in (0..bytes.len()).step_by(97) {
         std::fs::write(&damaged, &bytes[..length]).unwrap();
         let error = read_all::<Problem, _>(&[&damaged]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("damaged.parquet: no sound Parquet file"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("damaged.parquet: no sound Parquet file"), "{error}");
     }
     for position in (0..bytes.len()).step_by(13) {
         let mut flipped = bytes.clone();
@@ -389,13 +285,9 @@ fn a_few_kilobytes_that_claim_many_rows_are_refused() {
     let path = file(&folder, "bomb.parquet");
     let column: ArrayRef = Arc::new(Int32Array::from(vec![7; 4 << 20]));
     let batch = RecordBatch::try_from_iter([("prompt", column)]).unwrap();
-    let properties = WriterProperties::builder()
-        .set_data_page_row_count_limit(4 << 20)
-        .set_write_batch_size(1 << 20);
+    let properties = WriterProperties::builder().set_data_page_row_count_limit(4 << 20).set_write_batch_size(1 << 20);
     let out = std::fs::File::create(&path).unwrap();
-    let mut writer =
-        parquet::arrow::ArrowWriter::try_new(out, batch.schema(), Some(properties.build()))
-            .unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(out, batch.schema(), Some(properties.build())).unwrap();
     for _ in 0..8 {
         writer.write(&batch).unwrap();
     }
@@ -403,10 +295,5 @@ fn a_few_kilobytes_that_claim_many_rows_are_refused() {
     let bytes = std::fs::metadata(&path).unwrap().len();
     assert!(bytes < 8192, "{bytes}");
     let error = read_all::<Problem, _>(&[&path]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("claims 33554432 rows in {bytes} bytes")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("claims 33554432 rows in {bytes} bytes")), "{error}");
 }
