@@ -4,10 +4,11 @@ use super::ast::Expr;
 use super::clean::{canonical, clean};
 use super::compare::{Context, answers_equal};
 use super::lexer::{ParseError, Reading};
-use super::parser::{based, parse};
+use super::parser::parse;
 use super::policy::MathPolicy;
 use super::rounding::Rounding;
 use super::scalar::Outcome;
+use super::scripts::based;
 use super::words::{choice, meaning, plain_text};
 use super::work::Work;
 use crate::{Proof, Verdict};
@@ -91,10 +92,18 @@ pub fn compare(gold: &str, prediction: &str, prompt: &str, policy: &MathPolicy) 
     let work = Work::new(policy.steps);
     let cx = Context { policy, work: &work, rounding: if policy.rounding_from_prompt { Rounding::asked_in(prompt) } else { None } };
     if gold.len() > MAX_BYTES {
-        return Comparison::new(Verdict::Undecided, Proof::BadGold, format!("the gold answer has {} bytes, the limit is {MAX_BYTES}", gold.len()));
+        return Comparison::new(
+            Verdict::Undecided,
+            Proof::BadGold,
+            format!("the gold answer has {} bytes, the limit is {MAX_BYTES}", gold.len()),
+        );
     }
     if prediction.len() > MAX_BYTES {
-        return Comparison::new(Verdict::Undecided, Proof::BadAnswer, format!("the answer has {} bytes, the limit is {MAX_BYTES}", prediction.len()));
+        return Comparison::new(
+            Verdict::Undecided,
+            Proof::BadAnswer,
+            format!("the answer has {} bytes, the limit is {MAX_BYTES}", prediction.len()),
+        );
     }
     let (g, p) = (Side::new(gold), Side::new(prediction));
     if g.cleaned.is_empty() {
@@ -122,7 +131,9 @@ fn conclude(outcome: Outcome, g: &Side, p: &Side, work: &Work) -> Comparison {
         Outcome::Different(proof) => Comparison::new(Verdict::Incorrect, proof, format!("differs from the gold answer ({})", why(proof))),
         Outcome::Unknown if work.is_spent() => Comparison::new(Verdict::Undecided, Proof::Budget, "the work budget ran out"),
         Outcome::Unknown => match (&g.parsed, &p.parsed) {
-            (Err(ParseError::Opaque(why)), _) => Comparison::new(Verdict::Undecided, Proof::BadGold, format!("the gold answer cannot be read: {why}")),
+            (Err(ParseError::Opaque(why)), _) => {
+                Comparison::new(Verdict::Undecided, Proof::BadGold, format!("the gold answer cannot be read: {why}"))
+            }
             (_, Err(ParseError::Opaque(why) | ParseError::Malformed(why))) => {
                 Comparison::new(Verdict::Undecided, Proof::BadAnswer, format!("the answer cannot be read: {why}"))
             }
@@ -185,9 +196,15 @@ fn pair(g: &Side, p: &Side, gold: &Result<Expr, ParseError>, prediction: &Result
         (Ok(a), Ok(b)) => {
             let outcome = answers_equal(a, b, cx);
             // Words may hold what the trees do not show.
-            if !outcome.is_equal() && (g.is_text() || p.is_text()) && g.plain == p.plain { Outcome::Equal(Proof::Structural) } else { outcome }
+            if !outcome.is_equal() && (g.is_text() || p.is_text()) && g.plain == p.plain {
+                Outcome::Equal(Proof::Structural)
+            } else {
+                outcome
+            }
         }
-        _ if g.plain == p.plain && !g.plain.is_empty() && (g.plain.len() > 1 || g.cleaned == p.cleaned) => Outcome::Equal(Proof::Structural),
+        _ if g.plain == p.plain && !g.plain.is_empty() && (g.plain.len() > 1 || g.cleaned == p.cleaned) => {
+            Outcome::Equal(Proof::Structural)
+        }
         (Ok(Expr::Text(_)), Err(_)) => Outcome::Different(Proof::Structural),
         _ => Outcome::Unknown,
     }
@@ -203,7 +220,8 @@ fn has_grouping(s: &str) -> bool {
 fn is_comma_decimal(s: &str) -> bool {
     let b = s.as_bytes();
     let commas: Vec<usize> = (0..b.len()).filter(|i| b[*i] == b',').collect();
-    matches!(commas[..], [i] if i > 0 && b[i - 1].is_ascii_digit() && b.get(i + 1).is_some_and(u8::is_ascii_digit)) && !s.contains(['.', '(', '[', '{'])
+    matches!(commas[..], [i] if i > 0 && b[i - 1].is_ascii_digit() && b.get(i + 1).is_some_and(u8::is_ascii_digit))
+        && !s.contains(['.', '(', '[', '{'])
 }
 
 /// Multiple choice: two letters, or a letter and the text of its option.
@@ -212,15 +230,20 @@ fn choices(g: &Side, p: &Side, prompt: &str, policy: &MathPolicy) -> Option<Comp
     let pred = choice(&p.cleaned);
     match (gold, pred) {
         (Some((a, text)), Some((b, other))) if a.is_ascii_uppercase() => {
-            let correct = a == b && (text.is_empty() || other.is_empty() || plain_text(&text) == plain_text(&other) || policy.choice_letters);
+            let correct =
+                a == b && (text.is_empty() || other.is_empty() || plain_text(&text) == plain_text(&other) || policy.choice_letters);
             let note = if correct { "the same choice" } else { "another choice" };
             Some(Comparison::new(if correct { Verdict::Correct } else { Verdict::Incorrect }, Proof::Exact, note))
         }
         // `(C) 5` against `5`.
         (Some((_, text)), None) if !text.is_empty() => Some(compare(&text, &p.cleaned, "", policy)),
         (None, Some((_, text))) if !text.is_empty() && !g.is_text() => Some(compare(&g.cleaned, &text, "", policy)),
-        (Some((letter, _)), None) if policy.choice_letters => option_text(prompt, letter).map(|text| compare(&text, &p.cleaned, "", policy)),
-        (None, Some((letter, _))) if policy.choice_letters => option_text(prompt, letter).map(|text| compare(&g.cleaned, &text, "", policy)),
+        (Some((letter, _)), None) if policy.choice_letters => {
+            option_text(prompt, letter).map(|text| compare(&text, &p.cleaned, "", policy))
+        }
+        (None, Some((letter, _))) if policy.choice_letters => {
+            option_text(prompt, letter).map(|text| compare(&g.cleaned, &text, "", policy))
+        }
         _ => None,
     }
 }
@@ -235,7 +258,12 @@ fn option_text(prompt: &str, letter: char) -> Option<String> {
         let rest = &prompt[at + mark.len()..];
         let stop = rest.find(&end).into_iter().chain(rest.find('\n')).min().unwrap_or(rest.len());
         let text = rest[..stop].trim().trim_start_matches(['}', '~', '\\']).trim();
-        let text = text.strip_suffix("\\textbf{").or_else(|| text.strip_suffix("\\text{")).unwrap_or(text).trim().trim_end_matches(['\\', '&', ' ', '$']);
+        let text = text
+            .strip_suffix("\\textbf{")
+            .or_else(|| text.strip_suffix("\\text{"))
+            .unwrap_or(text)
+            .trim()
+            .trim_end_matches(['\\', '&', ' ', '$']);
         if !text.is_empty() {
             return Some(text.to_owned());
         }

@@ -95,6 +95,8 @@ pub(super) enum Rel {
     Ge,
     In,
     Approx,
+    /// `x → 0`, under a limit.
+    To,
 }
 
 impl Rel {

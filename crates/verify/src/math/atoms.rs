@@ -1,5 +1,7 @@
 //! The atoms of the grammar: brackets, fractions, roots, calls, matrices, units.
 
+use num_traits::ToPrimitive;
+
 use super::ast::{Const, Expr, Func, Rel};
 use super::lexer::{Delim, ParseError, Tok};
 use super::parser::{Parsed, Parser, opaque};
@@ -28,10 +30,14 @@ impl Parser<'_> {
             Tok::Name(name) => self.name(&name),
             Tok::Const(c) => Ok(Expr::Const(c)),
             Tok::Func(func) => self.call(func),
+            Tok::Big(name) => self.big_operator(name),
             Tok::Frac => {
                 let top = self.argument(true)?;
                 let bottom = self.argument(true)?;
-                Ok(top.over(bottom))
+                match derivative(&top, &bottom) {
+                    Some(operator) => Ok(Expr::Apply(operator.into(), vec![self.product()?])),
+                    None => Ok(top.over(bottom)),
+                }
             }
             Tok::Binom => {
                 if self.peek() == Some(&Tok::Open(Delim::Paren)) {
@@ -42,24 +48,7 @@ impl Parser<'_> {
                 Ok(Expr::Call(Func::Binom, vec![top, bottom]))
             }
             Tok::Sqrt => self.root(),
-            Tok::Open(Delim::Brace) => self.fresh_bars(Self::group),
-            Tok::Open(Delim::SetBrace) => self.fresh_bars(Self::set),
-            Tok::Open(Delim::Abs) => {
-                let inner = self.fresh_bars(Self::list)?;
-                self.expect_close(Delim::Abs)?;
-                Ok(Expr::Call(Func::Abs, vec![inner]))
-            }
-            Tok::Open(Delim::Floor) => self.rounding(Func::Floor, Delim::Floor),
-            Tok::Open(Delim::Ceil) => self.rounding(Func::Ceil, Delim::Ceil),
-            Tok::Open(Delim::Angle) => {
-                let inner = self.fresh_bars(Self::list)?;
-                self.expect_close(Delim::Angle)?;
-                Ok(match inner {
-                    Expr::List(v) => Expr::Tuple(v),
-                    other => other,
-                })
-            }
-            Tok::Open(open) => self.fresh_bars(|p| p.bracket(open == Delim::Bracket)),
+            Tok::Open(open) => self.opened(open),
             // `]a, b[`: an open interval in French.
             Tok::Close(Delim::Bracket) if !self.reversed => {
                 self.reversed = true;
@@ -77,6 +66,57 @@ impl Parser<'_> {
             Tok::Degree => Ok(Expr::Degrees(Box::new(Expr::int(1)))),
             _ => opaque("a sign where a value should stand"),
         }
+    }
+
+    /// What an opening delimiter begins.
+    fn opened(&mut self, open: Delim) -> Parsed {
+        match open {
+            Delim::Brace => self.fresh_bars(Self::group),
+            Delim::SetBrace => self.fresh_bars(Self::set),
+            Delim::Abs => {
+                let inner = self.fresh_bars(Self::list)?;
+                self.expect_close(Delim::Abs)?;
+                Ok(Expr::Call(Func::Abs, vec![inner]))
+            }
+            Delim::Floor => self.rounding(Func::Floor, Delim::Floor),
+            Delim::Ceil => self.rounding(Func::Ceil, Delim::Ceil),
+            Delim::Angle => {
+                let inner = self.fresh_bars(Self::list)?;
+                self.expect_close(Delim::Angle)?;
+                Ok(match inner {
+                    Expr::List(v) => Expr::Tuple(v),
+                    other => other,
+                })
+            }
+            Delim::Paren | Delim::Bracket => self.fresh_bars(|p| p.bracket(open == Delim::Bracket)),
+        }
+    }
+
+    /// A sum, product, integral or limit with its bounds; short sums and products are written out.
+    fn big_operator(&mut self, name: &str) -> Parsed {
+        let (mut low, mut high) = (None, None);
+        loop {
+            match self.peek() {
+                Some(Tok::Op('_')) if low.is_none() => {
+                    self.at += 1;
+                    low = Some(self.atom()?);
+                }
+                Some(Tok::Op('^')) if high.is_none() => {
+                    self.at += 1;
+                    let negative = self.eat(&Tok::Op('-'));
+                    let bound = self.atom()?;
+                    high = Some(if negative { bound.neg() } else { bound });
+                }
+                _ => break,
+            }
+        }
+        let body = self.deeper(Self::product)?;
+        if let (Some(low), Some(high)) = (&low, &high)
+            && let Some(terms) = terms(low, high, &body)
+        {
+            return Ok(if name == "sum" { Expr::Add(terms) } else { Expr::Mul(terms) });
+        }
+        Ok(Expr::Apply(name.into(), low.into_iter().chain(high).chain(std::iter::once(body)).collect()))
     }
 
     fn rounding(&mut self, func: Func, delim: Delim) -> Parsed {
@@ -149,7 +189,11 @@ impl Parser<'_> {
 
     /// The argument of `\frac` and its like: a group, one digit, or one atom.
     fn argument(&mut self, split_digits: bool) -> Parsed {
-        if split_digits && let Some(Tok::Num { text, repeat: "", exp: 0, .. }) = self.peek() && text.len() > 1 && !text.contains('.') {
+        if split_digits
+            && let Some(Tok::Num { text, repeat: "", exp: 0, .. }) = self.peek()
+            && text.len() > 1
+            && !text.contains('.')
+        {
             let digit = i64::from(text.as_bytes()[0] - b'0');
             let rest = text[1..].to_owned();
             if let Tok::Num { text, .. } = &mut self.toks[self.at].tok {
@@ -276,7 +320,9 @@ impl Parser<'_> {
                 _ => break,
             }
         }
-        if power == Some(Expr::int(-1)) && let Some(inverse) = inverse(func) {
+        if power == Some(Expr::int(-1))
+            && let Some(inverse) = inverse(func)
+        {
             power = None;
             func = inverse;
         }
@@ -308,7 +354,9 @@ impl Parser<'_> {
         // Without brackets: a product of simple factors, up to the next function.
         let negative = self.eat(&Tok::Op('-'));
         let mut arg = self.power()?;
-        while self.starts_factor() && !matches!(self.peek(), Some(Tok::Func(_) | Tok::Open(Delim::Paren | Delim::Bracket | Delim::SetBrace) | Tok::Begin(_))) {
+        while self.starts_factor()
+            && !matches!(self.peek(), Some(Tok::Func(_) | Tok::Open(Delim::Paren | Delim::Bracket | Delim::SetBrace) | Tok::Begin(_)))
+        {
             arg = arg.times(self.power()?);
         }
         Ok(vec![if negative { arg.neg() } else { arg }])
@@ -343,8 +391,7 @@ impl Parser<'_> {
             }
             return Ok(if env == "vmatrix" { Expr::Apply("det".into(), vec![Expr::Matrix(rows)]) } else { Expr::Matrix(rows) });
         }
-        let mut lines: Vec<Expr> =
-            rows.into_iter().map(|mut r| if r.len() == 1 { r.remove(0) } else { Expr::Tuple(r) }).collect();
+        let mut lines: Vec<Expr> = rows.into_iter().map(|mut r| if r.len() == 1 { r.remove(0) } else { Expr::Tuple(r) }).collect();
         Ok(if lines.len() == 1 { lines.remove(0) } else { Expr::List(lines) })
     }
 
@@ -365,112 +412,34 @@ impl Parser<'_> {
         }
         Ok(if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) })
     }
+}
 
-    /// The unit that words after a value make; `None` (nothing taken) when they make none.
-    pub(super) fn unit(&mut self) -> Result<Option<Unit>, ParseError> {
-        let start = self.at;
-        let Some(mut unit) = self.unit_factor(true)? else {
-            self.at = start;
-            return Ok(None);
-        };
-        loop {
-            let inverse = match self.peek() {
-                Some(Tok::Op('/')) => true,
-                Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "per" | "每" | "par") => true,
-                Some(Tok::Op('*' | '-')) => false,
-                Some(Tok::Word(..)) => {
-                    match self.unit_factor(false)? {
-                        Some(next) => unit = unit.times(&next),
-                        None => return Ok(Some(unit)),
-                    }
-                    continue;
-                }
-                _ => return Ok(Some(unit)),
-            };
-            let mark = self.at;
-            self.at += 1;
-            match self.unit_factor(true)? {
-                Some(next) => unit = unit.times(&next.powi(if inverse { -1 } else { 1 })),
-                None => {
-                    self.at = mark;
-                    return Ok(Some(unit));
-                }
-            }
+/// The terms of `Σ_{k=low}^{high} body` for literal bounds, a few hundred at most.
+fn terms(low: &Expr, high: &Expr, body: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Relation(sides, rels) = low else { return None };
+    let ([Expr::Var(index), Expr::Num(from)], [Rel::Eq], Expr::Num(to)) = (&sides[..], &rels[..], high) else { return None };
+    let (from, to) = (from.value.to_integer().to_i64()?, to.value.to_integer().to_i64()?);
+    let size = body.children().len() as i64;
+    if from > to || to - from > 200 || size > 50 {
+        return None;
+    }
+    fn substitute(e: &Expr, index: &str, k: i64) -> Expr {
+        match e {
+            Expr::Var(v) if **v == *index => Expr::int(k),
+            other => other.map_children(&mut |c| substitute(c, index, k)),
         }
     }
+    Some((from..=to).map(|k| substitute(body, index, k)).collect())
+}
 
-    fn unit_factor(&mut self, first: bool) -> Result<Option<Unit>, ParseError> {
-        let Some(Tok::Word(word, styled)) = self.peek().cloned() else {
-            // `km/h` outside text: the single letter after the slash.
-            if first && let Some(Tok::Name(n)) = self.peek() && let Some(unit) = Unit::named(n) {
-                self.at += 1;
-                return Ok(Some(unit));
-            }
-            return Ok(None);
-        };
-        let power = match word.to_lowercase().as_str() {
-            "square" | "sq" | "平方" => 2,
-            "cubic" | "cu" | "立方" => 3,
-            _ => 1,
-        };
-        if power > 1 {
-            self.at += 1;
-            let inner = self.unit_factor(first)?;
-            return Ok(Some(inner.map_or_else(|| Unit::labelled(word), |u| u.powi(power))));
-        }
-        let _ = styled;
-        self.at += 1;
-        let mut joined = word.to_owned();
-        // `\mathrm{m}\mathrm{m}`.
-        while let Some(Tok::Word(next, true)) = self.peek()
-            && !self.space_before()
-            && super::units::is_unit(&format!("{joined}{next}"))
-        {
-            joined.push_str(next);
-            self.at += 1;
-        }
-        let word = joined.as_str();
-        let unit = match word.strip_prefix("平方") {
-            Some(rest) => Unit::named(rest).map(|u| u.powi(2)),
-            None => word.strip_prefix("立方").and_then(Unit::named).map(|u| u.powi(3)).or_else(|| Unit::named(word)),
-        }
-        .unwrap_or_else(|| Unit::labelled(word));
-        Ok(Some(unit.powi(self.unit_power())))
-    }
-
-    /// `^2`, `²`, `cm2`, `squared` after a unit.
-    pub(super) fn unit_power(&mut self) -> i32 {
-        let digits = |tok: Option<&Tok<'_>>| match tok {
-            Some(Tok::Num { text, .. }) => text.parse::<i32>().ok().filter(|n| (0..10).contains(n)),
+/// `d/dx` as the top and bottom of a fraction.
+fn derivative(top: &Expr, bottom: &Expr) -> Option<String> {
+    match (top, bottom) {
+        (Expr::Var(d), Expr::Mul(v)) if **d == *"d" => match &v[..] {
+            [Expr::Var(d), Expr::Var(x)] if **d == *"d" => Some(format!("d/d{x}")),
             _ => None,
-        };
-        match self.peek() {
-            Some(Tok::Op('^')) => {
-                let braced = self.peek_at(1) == Some(&Tok::Open(Delim::Brace));
-                let mut at = 1 + usize::from(braced);
-                let negative = self.peek_at(at) == Some(&Tok::Op('-'));
-                at += usize::from(negative);
-                let Some(n) = digits(self.peek_at(at)) else { return 1 };
-                self.at += at + 1 + usize::from(braced);
-                if negative { -n } else { n }
-            }
-            Some(Tok::Num { .. }) if !self.space_before() => match digits(self.peek()) {
-                Some(n @ (2 | 3)) => {
-                    self.at += 1;
-                    n
-                }
-                _ => 1,
-            },
-            Some(Tok::Word("squared", _)) => {
-                self.at += 1;
-                2
-            }
-            Some(Tok::Word("cubed", _)) => {
-                self.at += 1;
-                3
-            }
-            _ => 1,
-        }
+        },
+        _ => None,
     }
 }
 

@@ -141,6 +141,8 @@ fn fixed_sqrt(x: &BigInt) -> BigInt {
 }
 
 impl Real for Ball {
+    const COST: u64 = 8;
+
     fn rational(q: &BigRational) -> Option<Self> {
         if q.is_integer() {
             return Self::new(q.to_integer(), BigInt::zero(), 0).in_range();

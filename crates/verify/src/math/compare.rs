@@ -2,13 +2,14 @@
 
 use num_traits::Signed;
 
-use super::ast::{Const, Expr, Func, Rel};
+use super::ast::{Expr, Func, Rel};
 use super::exact::exact;
 use super::policy::MathPolicy;
-use super::rounding::Rounding;
 use super::relations::{is_name, minutes, ratios_equal, relations_equal};
+use super::rounding::Rounding;
 use super::scalar::{Outcome, scalar_equal};
 use super::sets::{is_set_like, real_set};
+use super::shape::{both_signs, components, exact_and_approximate, has_names, letters, list_values, simplify, without_conditions};
 use super::values::value_equal;
 use super::work::Work;
 use crate::Proof;
@@ -39,6 +40,9 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     if let Some(outcome) = conditions(gold, prediction, cx) {
         return outcome;
     }
+    if let Some(outcome) = approximations(gold, prediction, cx) {
+        return outcome;
+    }
     if let Some(outcome) = names(gold, prediction, cx) {
         return outcome;
     }
@@ -46,68 +50,6 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         return outcome;
     }
     forms(gold, prediction, cx)
-}
-
-/// Brackets, lists and systems in one shape each.
-fn simplify(e: &Expr) -> Expr {
-    match e {
-        Expr::Set(v) if v.len() == 1 && matches!(v[0], Expr::List(_) | Expr::Tuple(_) | Expr::Relation(..)) => match &v[0] {
-            Expr::List(items) => Expr::Set(items.clone()),
-            _ => e.clone(),
-        },
-        // `x = 1 or x = 2`, `x = 1, 2`: the values under one name.
-        Expr::List(v) if is_compound(v) => Expr::Add(v.clone()),
-        Expr::Union(v) | Expr::List(v) => same_name(v).or_else(|| excluded(v)).unwrap_or_else(|| e.clone()),
-        // A system in braces.
-        Expr::Set(v) if v.len() > 1 && v.iter().all(|x| matches!(x, Expr::Relation(_, r) if r[..] == [Rel::Eq])) => Expr::List(v.clone()),
-        // `x ∈ {1, 2}`.
-        Expr::Relation(sides, rels) if rels[..] == [Rel::In] && matches!(&sides[1], Expr::Set(_)) => sides[1].clone(),
-        Expr::Builder(element, conditions) if conditions.len() == 1 => match &conditions[0] {
-            // `{x | x = 1 or x = 2}`.
-            Expr::Union(v) if matches!(**element, Expr::Var(_)) => same_name(v).map_or_else(|| e.clone(), |l| if let Expr::List(items) = l { Expr::Set(items) } else { l }),
-            _ => e.clone(),
-        },
-        Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
-        _ => e.clone(),
-    }
-}
-
-/// Quantities of one dimension in falling units, such as 2 hours and 30 minutes.
-fn is_compound(items: &[Expr]) -> bool {
-    items.windows(2).all(|w| match (&w[0], &w[1]) {
-        (Expr::Quantity(_, u), Expr::Quantity(_, v)) => u.dimension == v.dimension && u.dimension != [0; 8] && u.scale > v.scale,
-        _ => false,
-    })
-}
-
-/// `x ≠ 0, 1`: the relation holds for each value.
-fn excluded(items: &[Expr]) -> Option<Expr> {
-    let Some(Expr::Relation(sides, rels)) = items.first() else { return None };
-    if rels[..] != [Rel::Ne] || !items[1..].iter().all(Expr::is_scalar) {
-        return None;
-    }
-    let rest = items[1..].iter().map(|x| Expr::Relation(vec![sides[0].clone(), x.clone()], rels.clone()));
-    Some(Expr::List(std::iter::once(items[0].clone()).chain(rest).collect()))
-}
-
-/// The values when all items are equations for one name, or only the first is.
-fn same_name(items: &[Expr]) -> Option<Expr> {
-    let named = |e: &Expr| match e {
-        Expr::Relation(sides, rels) if sides.len() == 2 && matches!(rels[..], [Rel::Eq | Rel::Approx]) && is_name(&sides[0], &sides[1]) => {
-            Some((sides[0].clone(), sides[1].clone()))
-        }
-        _ => None,
-    };
-    let (name, first) = named(items.first()?)?;
-    let mut values = vec![first];
-    for item in &items[1..] {
-        match named(item) {
-            Some((n, v)) if n == name => values.push(v),
-            None if item.is_scalar() || matches!(item, Expr::PlusMinus(..)) => values.push(item.clone()),
-            _ => return None,
-        }
-    }
-    Some(Expr::List(values))
 }
 
 /// Drops side conditions such as `k ∈ ℤ` or `x ≠ 1` that only one side, or both, spell out.
@@ -118,20 +60,6 @@ fn conditions(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcom
     }
     let outcome = answers_equal(g.as_ref().unwrap_or(gold), p.as_ref().unwrap_or(prediction), cx);
     Some(outcome)
-}
-
-fn without_conditions(e: &Expr) -> Option<Expr> {
-    let Expr::List(items) = e else { return None };
-    let is_condition = |x: &Expr| {
-        matches!(x, Expr::Relation(sides, rels) if rels[..] == [Rel::In]
-            && matches!(sides[1], Expr::Const(Const::Integers | Const::Naturals | Const::Reals | Const::Rationals | Const::Complexes)))
-            || matches!(x, Expr::Relation(_, rels) if rels[..] == [Rel::Ne])
-    };
-    let kept: Vec<Expr> = items.iter().filter(|x| !is_condition(x)).cloned().collect();
-    if kept.len() == items.len() || kept.is_empty() || kept.iter().all(is_set_like) {
-        return None;
-    }
-    Some(super::parser::collapse(kept, Expr::List))
 }
 
 /// The name and the value of `x = 5`, `f(x) = …`, `(x, y) = (1, 2)`, `1 + 4 = 5`.
@@ -148,8 +76,25 @@ fn named<'e>(e: &'e Expr, cx: &Context<'_>) -> Option<(&'e Expr, &'e Expr)> {
     if sides.len() == 2 && matches!(right, Expr::Var(_) | Expr::Apply(..)) && is_name(right, left) {
         return Some((right, left));
     }
-    let closed = |x: &Expr| x.is_scalar() && x.variables().is_empty();
-    (closed(left) && closed(right) && scalar_equal(left, right, cx.work).is_equal()).then_some((left, right))
+    // An identity names nothing, but its last side is what was meant.
+    (left.is_scalar() && right.is_scalar() && scalar_equal(left, right, cx.work).is_equal()).then_some((left, right))
+}
+
+/// `x = √2 ≈ 1.41`: the exact value counts, or the approximation where the gold is a decimal itself.
+fn approximations(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
+    let (g, p) = (exact_and_approximate(gold), exact_and_approximate(prediction));
+    if g.is_none() && p.is_none() {
+        return None;
+    }
+    let (gold, _) = g.as_ref().map_or((gold, gold), |(e, a)| (e, a));
+    let (exact, approximate) = p.as_ref().map_or((prediction, prediction), |(e, a)| (e, a));
+    let first = answers_equal(gold, exact, cx);
+    let decimal = gold.any(&|x| matches!(x, Expr::Num(n) if n.decimals.is_some()));
+    if first.is_equal() || !decimal {
+        return Some(first);
+    }
+    let second = answers_equal(gold, approximate, cx);
+    Some(if second.is_equal() { second } else { first })
 }
 
 fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
@@ -195,39 +140,15 @@ fn plus_minus(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcom
     Some(answers_equal(&both_signs(gold), &both_signs(prediction), cx))
 }
 
-fn both_signs(e: &Expr) -> Expr {
-    if !e.any(&|x| matches!(x, Expr::PlusMinus(..))) {
-        return e.clone();
-    }
-    match e {
-        Expr::List(v) | Expr::Set(v) => {
-            let items = v.iter().flat_map(|x| match both_signs(x) {
-                Expr::List(two) => two,
-                one => vec![one],
-            });
-            let items = items.collect();
-            if matches!(e, Expr::Set(_)) { Expr::Set(items) } else { Expr::List(items) }
-        }
-        _ => Expr::List(vec![with_sign(e, true), with_sign(e, false)]),
-    }
-}
-
-fn with_sign(e: &Expr, upper: bool) -> Expr {
-    match e {
-        Expr::PlusMinus(a, b, plus) => {
-            let (a, b) = (with_sign(a, upper), with_sign(b, upper));
-            Expr::Add(vec![a, if *plus == upper { b } else { b.neg() }])
-        }
-        other => other.map_children(&mut |c| with_sign(c, upper)),
-    }
-}
-
 /// Dispatch on the forms that are left.
 fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     match (gold, prediction) {
         (Expr::Text(a), Expr::Text(b)) => return if a == b { SAME } else { DIFFERENT },
         // `\text{A}` and `A`.
         (Expr::Text(t), Expr::Var(v)) | (Expr::Var(v), Expr::Text(t)) => return if **t == *v.to_lowercase() { SAME } else { DIFFERENT },
+        (Expr::Text(t), product @ Expr::Mul(_)) | (product @ Expr::Mul(_), Expr::Text(t)) => {
+            return if letters(product).is_some_and(|l| l == **t) { SAME } else { DIFFERENT };
+        }
         (Expr::Clock(a, h), Expr::Clock(b, k)) => return if (a, h) == (b, k) { SAME } else { DIFFERENT },
         (Expr::Clock(a, _), Expr::Ratio(r)) | (Expr::Ratio(r), Expr::Clock(a, _)) => {
             return if minutes(r) == Some(*a) { SAME } else { DIFFERENT };
@@ -282,28 +203,11 @@ fn residue_equal(class: &[Expr], plain: &Expr, cx: &Context<'_>) -> Outcome {
     }
     let parts = (exact(&class[0], cx.work), exact(&class[1], cx.work), exact(plain, cx.work));
     match parts {
-        (Some(a), Some(m), Some(r)) if m.is_positive() && r < m && !r.is_negative() && ((&a - &r) / &m).is_integer() => Outcome::Equal(Proof::Exact),
+        (Some(a), Some(m), Some(r)) if m.is_positive() && r < m && !r.is_negative() && ((&a - &r) / &m).is_integer() => {
+            Outcome::Equal(Proof::Exact)
+        }
         _ => written,
     }
-}
-
-/// The components of `3i + 4j` along the unit vectors i, j, k.
-fn components(e: &Expr, dimension: usize) -> Option<Vec<Expr>> {
-    const UNITS: [&str; 3] = ["→i", "→j", "→k"];
-    let names = e.variables();
-    if dimension > 3 || !e.is_scalar() || !names.iter().any(|n| n.starts_with('→')) || names.iter().any(|n| n.starts_with('→') && !UNITS[..dimension].contains(n)) {
-        return None;
-    }
-    let only = |kept: usize| {
-        fn substitute(e: &Expr, kept: &str) -> Expr {
-            match e {
-                Expr::Var(v) if v.starts_with('→') => Expr::int(i64::from(**v == *kept)),
-                other => other.map_children(&mut |c| substitute(c, kept)),
-            }
-        }
-        substitute(e, UNITS[kept])
-    };
-    Some((0..dimension).map(only).collect())
 }
 
 fn value_or_different(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
@@ -349,12 +253,11 @@ fn sets_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     if relation(gold) != relation(prediction) && !cx.policy.intervals_equal_inequalities {
         return DIFFERENT;
     }
-    // A list of values in square brackets is no interval beside another list.
-    if let (Expr::Bracket(true, true, a), Expr::List(b) | Expr::Tuple(b)) | (Expr::List(b) | Expr::Tuple(b), Expr::Bracket(true, true, a)) = (gold, prediction)
-        && !b.iter().any(|x| matches!(x, Expr::Relation(..)))
-    {
-        let list = matches!(gold, Expr::List(_)) || matches!(prediction, Expr::List(_));
-        return if list { ordered(a, b, gold, cx) } else { DIFFERENT };
+    match (gold, prediction) {
+        // `[1, 2]` may list the values that the gold lists; as gold it is an interval.
+        (Expr::List(a), Expr::Bracket(true, true, b)) if !a.iter().any(|x| matches!(x, Expr::Relation(..))) => return unordered(a, b, cx),
+        (Expr::Tuple(_), Expr::Bracket(true, true, _)) | (Expr::Bracket(true, true, _), Expr::Tuple(_)) => return DIFFERENT,
+        _ => {}
     }
     match (real_set(gold, cx), real_set(prediction, cx)) {
         (Some(g), Some(p)) => {
@@ -367,22 +270,15 @@ fn sets_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         }
         _ => match (gold, prediction) {
             (Expr::Relation(a, ra), Expr::Relation(b, rb)) => chains_equal(a, ra, b, rb, cx),
-            (Expr::Union(a), Expr::Union(b)) | (Expr::List(a), Expr::List(b)) | (Expr::Intersection(a), Expr::Intersection(b)) => unordered(a, b, cx),
+            (Expr::Union(a), Expr::Union(b)) | (Expr::List(a), Expr::List(b)) | (Expr::Intersection(a), Expr::Intersection(b)) => {
+                unordered(a, b, cx)
+            }
             (Expr::Union(a), Expr::List(b)) | (Expr::List(a), Expr::Union(b)) => unordered(a, b, cx),
             (Expr::Builder(a, c), Expr::Builder(b, d)) => Outcome::all([answers_equal(a, b, cx), unordered(c, d, cx)]),
             (Expr::Difference(a, b), Expr::Difference(c, d)) => Outcome::all([answers_equal(a, c, cx), answers_equal(b, d, cx)]),
             _ => Outcome::Unknown,
         },
     }
-}
-
-/// In the gold's order.
-fn ordered(g: &[Expr], p: &[Expr], gold: &Expr, cx: &Context<'_>) -> Outcome {
-    let (g, p) = if matches!(gold, Expr::Bracket(..)) { (g, p) } else { (p, g) };
-    if g.len() != p.len() {
-        return DIFFERENT;
-    }
-    Outcome::all(g.iter().zip(p).map(|(a, b)| answers_equal(a, b, cx)))
 }
 
 /// One to one, in any order.
@@ -441,7 +337,8 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
                 one if m.len() == 1 && m[0].len() == 1 => answers_equal(&m[0][0], one, cx),
                 sum if vector && sum.is_scalar() => {
                     let m = m.concat();
-                    components(sum, m.len()).map_or(DIFFERENT, |c| if matches!(gold, Expr::Matrix(_)) { pairwise(&m, &c) } else { pairwise(&c, &m) })
+                    components(sum, m.len())
+                        .map_or(DIFFERENT, |c| if matches!(gold, Expr::Matrix(_)) { pairwise(&m, &c) } else { pairwise(&c, &m) })
                 }
                 // A list of rows.
                 Expr::Tuple(rows) | Expr::Bracket(_, _, rows) => {
@@ -450,7 +347,9 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
                         _ => None,
                     });
                     match rows.collect::<Option<Vec<_>>>() {
-                        Some(rows) if rows.len() == m.len() && rows.iter().zip(m).all(|(r, s)| r.len() == s.len()) => pairwise(&m.concat(), &rows.concat()),
+                        Some(rows) if rows.len() == m.len() && rows.iter().zip(m).all(|(r, s)| r.len() == s.len()) => {
+                            pairwise(&m.concat(), &rows.concat())
+                        }
                         _ => DIFFERENT,
                     }
                 }
@@ -459,8 +358,15 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         }
         (Expr::Tuple(v), sum) if sum.is_scalar() => components(sum, v.len()).map_or(DIFFERENT, |c| pairwise(v, &c)),
         (sum, Expr::Tuple(v)) if sum.is_scalar() => components(sum, v.len()).map_or(DIFFERENT, |c| pairwise(&c, v)),
+        // Distinct names give the values an order.
+        (Expr::List(a), Expr::Set(_)) | (Expr::Set(_), Expr::List(a)) if has_names(a) => DIFFERENT,
+        (Expr::List(a), Expr::List(b)) if has_names(a) != has_names(b) => pairwise(a, b),
         (Expr::List(a), Expr::List(b)) => {
-            if cx.policy.lists_are_unordered { unordered(a, b, cx) } else { pairwise(a, b) }
+            if cx.policy.lists_are_unordered {
+                unordered(a, b, cx)
+            } else {
+                pairwise(a, b)
+            }
         }
         (Expr::Set(a), Expr::Set(b)) if a.len() != b.len() => unordered(&distinct(a, cx), &distinct(b, cx), cx),
         (Expr::Set(a), Expr::Set(b) | Expr::List(b)) | (Expr::List(a), Expr::Set(b)) => unordered(a, b, cx),
@@ -469,9 +375,17 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
             let values = list_values(l);
             if matches!(gold, Expr::Tuple(_)) { pairwise(t, &values) } else { pairwise(&values, t) }
         }
-        (Expr::Bracket(l, r, a), Expr::Bracket(m, s, b)) => if (l, r) == (m, s) { pairwise(a, b) } else { DIFFERENT },
+        (Expr::Bracket(l, r, a), Expr::Bracket(m, s, b)) => {
+            if (l, r) == (m, s) {
+                pairwise(a, b)
+            } else {
+                DIFFERENT
+            }
+        }
         (Expr::Bracket(true, true, a), Expr::Tuple(b)) | (Expr::Tuple(a), Expr::Bracket(true, true, b)) => pairwise(a, b),
-        (Expr::Bracket(true, true, a), Expr::List(b) | Expr::Set(b)) | (Expr::List(a) | Expr::Set(a), Expr::Bracket(true, true, b)) => unordered(a, b, cx),
+        (Expr::Bracket(true, true, a), Expr::List(b) | Expr::Set(b)) | (Expr::List(a) | Expr::Set(a), Expr::Bracket(true, true, b)) => {
+            unordered(a, b, cx)
+        }
         (Expr::Set(v), other) if v.len() == 1 => answers_equal(&v[0], other, cx),
         (other, Expr::Set(v)) if v.len() == 1 => answers_equal(other, &v[0], cx),
         _ => value_or_different(gold, prediction, cx),
@@ -487,52 +401,4 @@ fn distinct(items: &[Expr], cx: &Context<'_>) -> Vec<Expr> {
         }
     }
     kept
-}
-
-/// The values of a list of named values in the order of their names; the list itself otherwise.
-fn list_values(items: &[Expr]) -> Vec<Expr> {
-    let mut pairs = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Expr::Relation(sides, rels) if rels[..] == [Rel::Eq] && sides.len() == 2 => match &sides[0] {
-                Expr::Var(v) => pairs.push((v.clone(), sides[1].clone())),
-                _ => return items.to_vec(),
-            },
-            _ => return items.to_vec(),
-        }
-    }
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    pairs.into_iter().map(|p| p.1).collect()
-}
-
-/// The matrix an expression with matrices comes to: sums, and products with scalars.
-fn matrix(e: &Expr) -> Option<Vec<Vec<Expr>>> {
-    let each = |rows: Vec<Vec<Expr>>, f: &dyn Fn(Expr) -> Expr| rows.into_iter().map(|r| r.into_iter().map(f).collect()).collect();
-    match e {
-        Expr::Matrix(rows) => Some(rows.clone()),
-        Expr::Neg(a) => Some(each(matrix(a)?, &Expr::neg)),
-        Expr::Div(a, b) if b.is_scalar() => Some(each(matrix(a)?, &|x| x.over((**b).clone()))),
-        Expr::Mul(parts) => {
-            let (scalars, rest): (Vec<Expr>, Vec<Expr>) = parts.iter().cloned().partition(Expr::is_scalar);
-            let [only] = &rest[..] else { return None };
-            let factor = super::parser::collapse(scalars, Expr::Mul);
-            Some(each(matrix(only)?, &|x| factor.clone().times(x)))
-        }
-        Expr::Add(parts) => {
-            let mut sum = matrix(parts.first()?)?;
-            for part in &parts[1..] {
-                let next = matrix(part)?;
-                if next.len() != sum.len() || next.first().map(Vec::len) != sum.first().map(Vec::len) {
-                    return None;
-                }
-                for (row, other) in sum.iter_mut().zip(next) {
-                    for (x, y) in row.iter_mut().zip(other) {
-                        *x = Expr::Add(vec![x.clone(), y]);
-                    }
-                }
-            }
-            Some(sum)
-        }
-        _ => None,
-    }
 }

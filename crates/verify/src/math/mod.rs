@@ -1,7 +1,6 @@
 //! The `math` verifier: two mathematical answers, as people write them, are the same or not, and how we know.
 //!
-//! An answer is cleaned ([`clean`]), lexed, parsed completely by precedence climbing, and compared by its form
-//! ([`compare`]): numbers, quantities, sets, intervals, tuples, matrices, relations, texts. Scalars go through
+//! An answer is cleaned, lexed, parsed completely by precedence climbing, and compared by its form: numbers, quantities, sets, intervals, tuples, matrices, relations, texts. Scalars go through
 //! layers, each of which may decide: structure, exact rationals, identity modulo random primes, certified
 //! enclosures of rising precision, which refute soundly, and in the end agreement to 256 bits, which is called
 //! probable. What conventions leave open is a field of [`MathPolicy`].
@@ -13,7 +12,10 @@ mod big;
 mod clean;
 mod compare;
 mod exact;
+mod lex_command;
+mod lex_number;
 mod lexer;
+mod measures;
 mod modular;
 mod names;
 mod numeral;
@@ -25,7 +27,9 @@ mod relations;
 mod reply;
 mod rounding;
 mod scalar;
+mod scripts;
 mod sets;
+mod shape;
 mod units;
 mod values;
 mod verifier;

@@ -63,16 +63,87 @@ pub(super) fn number_set(name: &str) -> Option<Const> {
 pub(super) fn is_spacing(name: &str) -> bool {
     matches!(
         name,
-        "quad" | "qquad" | "displaystyle" | "textstyle" | "limits" | "nolimits" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr"
-            | "biggl" | "biggr" | "Biggl" | "Biggr" | "thinspace" | "enspace" | "hfill" | "hline" | "rm" | "scriptstyle" | "nonumber" | "par" | "newline"
-            | "centering" | "normalsize" | "large" | "Large" | "small" | "mathstrut" | "strut" | "allowbreak" | "space" | "medspace" | "noindent"
+        "quad"
+            | "qquad"
+            | "displaystyle"
+            | "textstyle"
+            | "limits"
+            | "nolimits"
+            | "big"
+            | "Big"
+            | "bigg"
+            | "Bigg"
+            | "bigl"
+            | "bigr"
+            | "Bigl"
+            | "Bigr"
+            | "biggl"
+            | "biggr"
+            | "Biggl"
+            | "Biggr"
+            | "thinspace"
+            | "enspace"
+            | "hfill"
+            | "hline"
+            | "rm"
+            | "scriptstyle"
+            | "nonumber"
+            | "par"
+            | "newline"
+            | "centering"
+            | "normalsize"
+            | "large"
+            | "Large"
+            | "small"
+            | "mathstrut"
+            | "strut"
+            | "allowbreak"
+            | "space"
+            | "medspace"
+            | "noindent"
     )
 }
 
 const GREEK: &[&str] = &[
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho",
-    "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell",
-    "hbar", "nabla", "partial", "aleph",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "varepsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "vartheta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+    "ell",
+    "hbar",
+    "nabla",
+    "partial",
+    "aleph",
 ];
 
 fn greek<'a>(name: &str) -> Option<Tok<'a>> {
@@ -93,6 +164,13 @@ pub(super) fn command(name: &str) -> Option<Tok<'static>> {
     Some(match name {
         "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" => Tok::Frac,
         "binom" | "dbinom" | "tbinom" => Tok::Binom,
+        "sum" => Tok::Big("sum"),
+        "prod" => Tok::Big("prod"),
+        "int" => Tok::Big("int"),
+        "iint" => Tok::Big("iint"),
+        "oint" => Tok::Big("oint"),
+        "lim" => Tok::Big("lim"),
+        "to" | "rightarrow" => Tok::Rel(Rel::To),
         "choose" => Tok::Choose,
         "over" => Tok::Over,
         "pi" | "Pi" => Tok::Const(Const::Pi),
@@ -118,6 +196,26 @@ pub(super) fn command(name: &str) -> Option<Tok<'static>> {
         "setminus" | "backslash" | "smallsetminus" => Tok::SetMinus,
         "lor" | "vee" => Tok::Or,
         "land" | "wedge" => Tok::And,
+        "vert" => Tok::Bar,
+        "mid" => Tok::Mid,
+        "circ" | "degree" => Tok::Degree,
+        "dollar" => Tok::Currency("usd"),
+        "pounds" => Tok::Currency("gbp"),
+        "euro" => Tok::Currency("eur"),
+        "pmod" | "mod" | "bmod" | "pod" => Tok::Mod,
+        "ldots" | "dots" | "cdots" | "dotsc" | "vdots" | "ddots" => Tok::Name("…".into()),
+        "angle" | "measuredangle" | "triangle" | "odot" | "square" | "top" | "bot" | "perp" | "star" => {
+            Tok::Name(Cow::Owned(format!("{name} ")))
+        }
+        "Re" => Tok::Func(Func::Re),
+        "Im" => Tok::Func(Func::Im),
+        _ => return delimiter(name).or_else(|| greek(name)),
+    })
+}
+
+/// Brackets by name.
+fn delimiter(name: &str) -> Option<Tok<'static>> {
+    Some(match name {
         "lbrace" => Tok::Open(Delim::SetBrace),
         "rbrace" => Tok::Close(Delim::SetBrace),
         "langle" => Tok::Open(Delim::Angle),
@@ -132,19 +230,7 @@ pub(super) fn command(name: &str) -> Option<Tok<'static>> {
         "rbrack" => Tok::Close(Delim::Bracket),
         "lparen" => Tok::Open(Delim::Paren),
         "rparen" => Tok::Close(Delim::Paren),
-        "vert" => Tok::Bar,
-        "mid" => Tok::Mid,
-        "circ" | "degree" => Tok::Degree,
-        "dollar" => Tok::Currency("usd"),
-        "pounds" => Tok::Currency("gbp"),
-        "euro" => Tok::Currency("eur"),
-        "pmod" | "mod" | "bmod" | "pod" => Tok::Mod,
-        "ldots" | "dots" | "cdots" | "dotsc" | "vdots" | "ddots" => Tok::Name("…".into()),
-        "angle" | "measuredangle" | "triangle" | "odot" | "square" | "top" | "bot" | "perp" | "star" => Tok::Name(Cow::Owned(format!("{name} "))),
-        "Re" => Tok::Func(Func::Re),
-        "Im" => Tok::Func(Func::Im),
-        "mathbb" => return None,
-        _ => return greek(name),
+        _ => return None,
     })
 }
 
@@ -190,11 +276,11 @@ pub(super) fn plain<'a>(run: &'a str, text_mode: bool, rest: &'a str) -> Option<
 
 /// Short words of running text that are not products of letters.
 const SHORT_WORDS: &[&str] = &[
-    "no", "No", "NO", "yes", "Yes", "YES", "the", "The", "is", "of", "to", "at", "by", "as", "be", "if", "all", "All", "any", "one", "two", "six", "ten",
-    "One", "Two", "Six", "Ten", "odd", "Odd", "DNE", "dne", "for", "are", "per", "not", "it", "an", "in", "on", "so", "day", "cat", "dog", "red", "Red",
-    "her", "his", "who", "non", "oui", "Oui", "Non", "un", "une", "le", "la", "les", "est", "Tom", "Ann", "Bob", "Sue", "Ben", "Sam", "Joe", "Amy", "Max",
-    "May", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "win", "SSS",
-    "SAS", "ASA", "AAS", "USD", "usd", "Rs", "EUR", "GBP", "RMB", "CNY",
+    "no", "No", "NO", "yes", "Yes", "YES", "the", "The", "is", "of", "to", "at", "by", "as", "be", "if", "all", "All", "any", "one", "two",
+    "six", "ten", "One", "Two", "Six", "Ten", "odd", "Odd", "DNE", "dne", "for", "are", "per", "not", "it", "an", "in", "on", "so", "day",
+    "cat", "dog", "red", "Red", "her", "his", "who", "non", "oui", "Oui", "Non", "un", "une", "le", "la", "les", "est", "Tom", "Ann",
+    "Bob", "Sue", "Ben", "Sam", "Joe", "Amy", "Max", "May", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Jan", "Feb", "Mar", "Apr",
+    "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "win", "SSS", "SAS", "ASA", "AAS", "USD", "usd", "Rs", "EUR", "GBP", "RMB", "CNY",
 ];
 
 /// Whether at least two words of running text stand in `src`.

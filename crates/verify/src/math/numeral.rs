@@ -19,7 +19,10 @@ pub(super) fn number(text: &str, repeat: &str, exp: i32, dots: bool) -> Option<N
         return None;
     }
     let (whole, frac) = text.split_once('.').unwrap_or((text, ""));
-    if dots && repeat.is_empty() && let Some((stem, cycle)) = cycle(frac) {
+    if dots
+        && repeat.is_empty()
+        && let Some((stem, cycle)) = cycle(frac)
+    {
         return number(&format!("{whole}.{stem}"), cycle, exp, false);
     }
     let places = u32::try_from(frac.len()).ok()?;

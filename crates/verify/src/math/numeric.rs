@@ -194,7 +194,7 @@ impl<R: Real> Complex<R> {
 
 /// The value of `e` at `point`; `None` where it is undefined, uncertain, or not a number.
 pub(super) fn evaluate<R: Real>(e: &Expr, point: Point<'_>, work: &Work) -> Option<Complex<R>> {
-    work.spend(4)?;
+    work.spend(4 * R::COST)?;
     let eval = |x: &Expr| evaluate::<R>(x, point, work);
     match e {
         Expr::Num(n) => R::rational(&n.value).map(Complex::real),
@@ -251,11 +251,8 @@ impl Expr {
 }
 
 fn call<R: Real>(func: Func, args: &[Expr], point: Point<'_>, work: &Work) -> Option<Complex<R>> {
-    work.spend(20)?;
-    if matches!(
-        func,
-        Func::Factorial | Func::DoubleFactorial | Func::Binom | Func::Gcd | Func::Lcm
-    ) {
+    work.spend(20 * R::COST)?;
+    if matches!(func, Func::Factorial | Func::DoubleFactorial | Func::Binom | Func::Gcd | Func::Lcm) {
         let value = exact(&Expr::Call(func, args.iter().map(|a| a.map_vars(point)).collect()), work)?;
         return R::rational(&value).map(Complex::real);
     }

@@ -1,13 +1,15 @@
 //! Precedence climbing from tokens to [`Expr`]; leftovers are an error, never dropped.
 
 use num_bigint::BigInt;
-use num_traits::{Num as _, ToPrimitive, Zero};
+use num_traits::{Num as _, Zero};
 
-use super::ast::{Const, Expr, Func, Rel};
+use super::ast::{Expr, Func, Rel};
 use super::lexer::{Delim, ParseError, Reading, Tok, Token, lex};
 use super::numeral::number;
 use super::units::Unit;
 
+/// Quotients, signs and scripts that chain without brackets nest the tree too; more than this are refused.
+const MAX_LINKS: u32 = 300;
 /// Brackets and scripts nested deeper than this are refused; it bounds the stack.
 const MAX_DEPTH: u32 = 60;
 
@@ -16,6 +18,7 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     depth: u32,
     bars: u32,
+    links: u32,
     /// Inside `]a, b[`, where `[` closes.
     pub(super) reversed: bool,
 }
@@ -32,7 +35,7 @@ pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
     if toks.is_empty() {
         return opaque("nothing to read");
     }
-    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, reversed: false };
+    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, reversed: false };
     if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
         parser.at += 1;
     }
@@ -82,6 +85,12 @@ impl<'a> Parser<'a> {
         let out = f(self);
         self.depth -= 1;
         out
+    }
+
+    /// Counts a link of a chain that deepens the tree.
+    pub(super) fn link(&mut self) -> Result<(), ParseError> {
+        self.links += 1;
+        if self.links > MAX_LINKS { opaque("too many operations in a chain") } else { Ok(()) }
     }
 
     /// Parts joined by commas, semicolons, line breaks, `and`, `or`.
@@ -140,6 +149,9 @@ impl<'a> Parser<'a> {
     fn set_operation(&mut self) -> Parsed {
         let mut left = self.ratio()?;
         loop {
+            if matches!(self.peek(), Some(Tok::Union | Tok::Inter | Tok::SetMinus)) {
+                self.link()?;
+            }
             left = match self.peek() {
                 Some(Tok::Union) => {
                     self.at += 1;
@@ -218,6 +230,7 @@ impl<'a> Parser<'a> {
                 Some(Tok::PlusMinus(sign)) => {
                     let sign = *sign;
                     self.at += 1;
+                    self.link()?;
                     let left = collapse(std::mem::take(&mut terms), Expr::Add);
                     terms.push(Expr::PlusMinus(Box::new(left), Box::new(self.product()?), sign));
                 }
@@ -227,7 +240,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Products, quotients, juxtaposition, mixed numbers and units.
-    fn product(&mut self) -> Parsed {
+    pub(super) fn product(&mut self) -> Parsed {
         let mut negative = false;
         while let Some(Tok::Op('-')) = self.peek() {
             negative = !negative;
@@ -247,6 +260,7 @@ impl<'a> Parser<'a> {
                 }
                 Tok::Op('/') => {
                     self.at += 1;
+                    self.link()?;
                     acc.over(self.signed_power()?)
                 }
                 Tok::Word("to", _) => break,
@@ -271,6 +285,7 @@ impl<'a> Parser<'a> {
                 },
                 Tok::Currency(code) => {
                     let unit = Unit::currency(code);
+                    self.link()?;
                     self.at += 1;
                     Expr::Quantity(Box::new(acc), unit)
                 }
@@ -364,7 +379,7 @@ impl<'a> Parser<'a> {
     /// Whether the next token can begin a factor of a juxtaposed product.
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Tok::Num { .. } | Tok::Name(_) | Tok::Func(_) | Tok::Const(_) | Tok::Frac | Tok::Sqrt | Tok::Binom) => true,
+            Some(Tok::Num { .. } | Tok::Name(_) | Tok::Func(_) | Tok::Const(_) | Tok::Frac | Tok::Sqrt | Tok::Binom | Tok::Big(_)) => true,
             Some(Tok::Open(Delim::Paren)) => self.peek_at(1) != Some(&Tok::Mod),
             Some(Tok::Open(Delim::Bracket)) => !self.reversed,
             Some(Tok::Open(_)) => true,
@@ -377,131 +392,6 @@ impl<'a> Parser<'a> {
     pub(super) fn power(&mut self) -> Parsed {
         let atom = self.atom()?;
         self.scripts(atom)
-    }
-
-    /// `^`, `!`, `%`, `°`, `'` after an atom.
-    pub(super) fn scripts(&mut self, mut base: Expr) -> Parsed {
-        loop {
-            base = match self.peek() {
-                Some(Tok::Op('^')) => {
-                    self.at += 1;
-                    match self.exponent()? {
-                        Script::Power(e) => base.pow(e),
-                        Script::Degree => self.degrees(base),
-                        Script::Nothing => base,
-                        Script::Prime => primed(base)?,
-                    }
-                }
-                Some(Tok::Op('!')) => {
-                    self.at += 1;
-                    let func = if self.eat(&Tok::Op('!')) { Func::DoubleFactorial } else { Func::Factorial };
-                    Expr::Call(func, vec![base])
-                }
-                Some(Tok::Percent) => {
-                    self.at += 1;
-                    Expr::Percent(Box::new(base))
-                }
-                Some(Tok::Degree) => {
-                    self.at += 1;
-                    self.degrees(base)
-                }
-                Some(Tok::Op('\'')) => {
-                    self.at += 1;
-                    primed(base)?
-                }
-                Some(Tok::Op('_')) => {
-                    self.at += 1;
-                    self.subscript(base)?
-                }
-                _ => return Ok(base),
-            };
-        }
-    }
-
-    /// Degrees of angle, or of temperature when a scale follows.
-    fn degrees(&mut self, value: Expr) -> Expr {
-        let scale = match self.peek() {
-            Some(Tok::Name(n)) if matches!(&**n, "C" | "F") => Some(n.to_lowercase()),
-            Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "c" | "f" | "celsius" | "fahrenheit" | "centigrade") => {
-                Some(w.to_lowercase())
-            }
-            _ => None,
-        };
-        match scale {
-            Some(scale) => {
-                self.at += 1;
-                let label = if scale.starts_with('f') { "fahrenheit" } else { "celsius" };
-                Expr::Quantity(Box::new(value), Unit::labelled(label))
-            }
-            None => Expr::Degrees(Box::new(value)),
-        }
-    }
-
-    fn exponent(&mut self) -> Result<Script, ParseError> {
-        match self.peek() {
-            Some(Tok::Degree) => {
-                self.at += 1;
-                return Ok(Script::Degree);
-            }
-            Some(Tok::Op('\'')) => {
-                self.at += 1;
-                return Ok(Script::Prime);
-            }
-            Some(Tok::Open(Delim::Brace)) => match (self.peek_at(1), self.peek_at(2)) {
-                (Some(Tok::Degree), Some(Tok::Close(Delim::Brace))) => {
-                    self.at += 3;
-                    return Ok(Script::Degree);
-                }
-                (Some(Tok::Op('\'')), Some(Tok::Close(Delim::Brace))) => {
-                    self.at += 3;
-                    return Ok(Script::Prime);
-                }
-                (Some(Tok::Word(w, _)), Some(Tok::Close(Delim::Brace))) if is_ordinal(w) => {
-                    self.at += 3;
-                    return Ok(Script::Nothing);
-                }
-                _ => {}
-            },
-            Some(Tok::Word(w, _)) if is_ordinal(w) => {
-                self.at += 1;
-                return Ok(Script::Nothing);
-            }
-            _ => {}
-        }
-        self.deeper(|p| {
-            let mut negative = false;
-            while let Some(Tok::Op(sign @ ('-' | '+'))) = p.peek() {
-                negative ^= *sign == '-';
-                p.at += 1;
-            }
-            let mut e = p.atom()?;
-            if p.peek() == Some(&Tok::Op('^')) {
-                e = p.scripts(e)?;
-            }
-            Ok(Script::Power(if negative { e.neg() } else { e }))
-        })
-    }
-
-    /// A base on a numeral, an index on anything else.
-    fn subscript(&mut self, base: Expr) -> Parsed {
-        let start = self.at;
-        let index = self.deeper(Self::atom)?;
-        let written: String = match &index {
-            Expr::Num(n) => n.value.to_string(),
-            Expr::Text(t) => t.to_string(),
-            Expr::Var(v) => v.to_string(),
-            _ => format!("{:?}", &self.toks[start..self.at].iter().map(|t| &t.tok).collect::<Vec<_>>()),
-        };
-        match base {
-            Expr::Num(n) if n.value.is_integer() && n.decimals.is_none() => {
-                let radix = super::words::number(&written).and_then(|v| v.to_u32()).or_else(|| written.parse().ok());
-                let digits = n.value.to_integer().to_string();
-                based(&digits, radix)
-            }
-            Expr::Var(v) => Ok(Expr::Var(format!("{v}_{written}").into())),
-            Expr::Const(c) => Ok(Expr::Var(format!("{}_{written}", if c == Const::E { "e" } else { "i" }).into())),
-            _ => opaque("an index on an expression"),
-        }
     }
 
     /// `|…|` as an absolute value.
@@ -539,13 +429,6 @@ impl<'a> Parser<'a> {
     }
 }
 
-enum Script {
-    Power(Expr),
-    Degree,
-    Prime,
-    Nothing,
-}
-
 /// Words that multiply the number before them.
 fn magnitude(word: &str) -> Option<i64> {
     Some(match word.to_lowercase().as_str() {
@@ -559,27 +442,6 @@ fn magnitude(word: &str) -> Option<i64> {
         "亿" => 100_000_000,
         _ => return None,
     })
-}
-
-fn is_ordinal(word: &str) -> bool {
-    matches!(word, "st" | "nd" | "rd" | "th" | "e" | "ème")
-}
-
-fn primed(base: Expr) -> Parsed {
-    match base {
-        Expr::Var(v) => Ok(Expr::Var(format!("{v}'").into())),
-        _ => opaque("a prime on an expression"),
-    }
-}
-
-/// A numeral in base `radix`.
-pub(super) fn based(digits: &str, radix: Option<u32>) -> Parsed {
-    match radix {
-        Some(radix @ 2..=36) => {
-            BigInt::from_str_radix(digits, radix).map(|value| Expr::Based(digits.into(), radix, value)).map_err(|_| ParseError::Opaque(format!("`{digits}` is not a numeral in base {radix}")))
-        }
-        _ => opaque("an index on a number that is no base"),
-    }
 }
 
 /// One item alone, several under `join`.

@@ -8,6 +8,8 @@ use num_traits::{FromPrimitive, ToPrimitive};
 
 /// A set of reals known to contain a value.
 pub(super) trait Real: Clone {
+    /// Steps of the work budget that one operation costs.
+    const COST: u64;
     fn rational(q: &BigRational) -> Option<Self>;
     fn pi() -> Self;
     fn add(&self, other: &Self) -> Self;
@@ -73,6 +75,8 @@ impl Interval {
 }
 
 impl Real for Interval {
+    const COST: u64 = 1;
+
     fn rational(q: &BigRational) -> Option<Self> {
         let x = q.to_f64()?;
         if x == f64::INFINITY {

@@ -139,7 +139,9 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
         Expr::Tuple(v) => v.iter().all(|x| matches!(x, Expr::Var(_))),
         Expr::Matrix(rows) => rows.iter().flatten().all(|x| matches!(x, Expr::Var(_))),
         // A segment or polygon, `AB = 5`; `dy/dx`; a sum that was asked for, `m + n = 7`.
-        Expr::Mul(v) => v.iter().all(|x| matches!(x, Expr::Var(n) if n.starts_with(|c: char| c.is_uppercase()) || n.starts_with(['→', '∠']))),
+        Expr::Mul(v) => v
+            .iter()
+            .all(|x| matches!(x, Expr::Var(n) if n.starts_with(|c: char| c.is_uppercase()) || n.starts_with("angle") || &**n == "m")),
         Expr::Div(a, b) => matches!((&**a, &**b), (Expr::Mul(a), Expr::Mul(b)) if is_differential(a) && is_differential(b)),
         Expr::Add(v) => closed && v.len() >= 2 && v.iter().all(|x| matches!(x, Expr::Var(_))),
         Expr::Call(Func::Abs, v) => closed && !v[0].variables().is_empty(),

@@ -31,7 +31,14 @@ fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Cow<'r, str
         found.text = &reply[found.span.clone()];
     }
     match found.how {
-        How::Boxed => Some(boxed_list(reply, &found)),
+        How::Boxed => Some(match boxed_list(reply, &found) {
+            Cow::Borrowed(text) if is_prose(text) && !reads_as_value(text) => {
+                // A sentence in the box: `\text{The answer is } 5`.
+                let tail = after_copula(text).map(|t| t.trim_start_matches(['}', ' ']));
+                Cow::Borrowed(tail.filter(|t| reads_as_value(t)).unwrap_or(text))
+            }
+            list => list,
+        }),
         How::AnswerTag | How::Hashes | How::Unclosed => Some(refined(found.text)),
         How::Phrase => Some(refined(found.text)),
         How::LastLine => {
@@ -136,7 +143,10 @@ fn emphasis(text: &str) -> Option<&str> {
 
 /// What follows the last "is", "=", ":" or its like.
 fn after_copula(text: &str) -> Option<&str> {
-    let marks = [" is ", " are ", " equals ", " be ", ": ", "：", "为", "是", " est ", " sont ", " was ", " have ", " has ", " gives ", " get ", " = ", "="];
+    let marks = [
+        " is ", " are ", " equals ", " be ", ": ", "：", "为", "是", " est ", " sont ", " was ", " have ", " has ", " gives ", " get ",
+        " = ", "=",
+    ];
     let at = marks.iter().filter_map(|m| text.rfind(m).map(|i| i + m.len())).max()?;
     let tail = text[at..].trim().trim_end_matches(['.', '!', ',']);
     (!tail.is_empty()).then_some(tail)

@@ -26,7 +26,8 @@ impl Rounding {
             return None;
         }
         let lower = prompt.to_lowercase();
-        let words: Vec<&str> = lower.split(|c: char| c.is_whitespace() || c == '-').map(|w| w.trim_matches(['.', ',', ')', '(', '$', '?'])).collect();
+        let words: Vec<&str> =
+            lower.split(|c: char| c.is_whitespace() || c == '-').map(|w| w.trim_matches(['.', ',', ')', '(', '$', '?'])).collect();
         let count = |i: usize| -> Option<i32> {
             let word = words.get(i)?;
             let n = word.parse::<i32>().ok().or_else(|| words::number(word)?.to_i32())?;

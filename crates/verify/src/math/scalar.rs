@@ -60,7 +60,9 @@ fn weaker(a: Proof, b: Proof) -> Proof {
 /// Compares two scalar expressions.
 pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     let mut first = with_natural_log(a, b, work);
-    if !first.is_equal() && let Some(renamed) = other_case(a, b) {
+    if !first.is_equal()
+        && let Some(renamed) = other_case(a, b)
+    {
         first = with_natural_log(a, &renamed, work);
     }
     let has_log = |e: &Expr| e.any(&|x| matches!(x, Expr::Call(Func::LogBare, _)));
@@ -188,7 +190,11 @@ fn needs_integers(e: &Expr) -> bool {
         Expr::Call(Func::Factorial | Func::DoubleFactorial | Func::Binom | Func::Gcd | Func::Lcm, args) => {
             args.iter().any(|a| !a.variables().is_empty())
         }
-        Expr::Pow(base, e) => matches!(&**base, Expr::Neg(b) if matches!(**b, Expr::Num(_))) | matches!(&**base, Expr::Num(n) if num_traits::Signed::is_negative(&n.value)) && !e.variables().is_empty(),
+        Expr::Pow(base, e) => {
+            matches!(&**base, Expr::Neg(b) if matches!(**b, Expr::Num(_)))
+                | matches!(&**base, Expr::Num(n) if num_traits::Signed::is_negative(&n.value))
+                && !e.variables().is_empty()
+        }
         _ => false,
     })
 }

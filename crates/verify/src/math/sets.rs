@@ -168,9 +168,13 @@ pub(super) fn is_set_like(e: &Expr) -> bool {
         Expr::Bracket(l, r, v) => v.len() == 2 && !(*l && *r && v.iter().any(|x| !x.is_scalar())),
         // `ℝ − {0}`.
         Expr::Add(v) => matches!(&v[..], [Expr::Const(Const::Reals), Expr::Neg(s)] if matches!(**s, Expr::Set(_))),
-        Expr::Const(Const::Reals | Const::Empty) | Expr::Difference(..) | Expr::Builder(..) | Expr::Intersection(_) | Expr::Union(_) => true,
+        Expr::Const(Const::Reals | Const::Empty) | Expr::Difference(..) | Expr::Builder(..) | Expr::Intersection(_) | Expr::Union(_) => {
+            true
+        }
         Expr::Relation(sides, rels) => {
-            rels.iter().any(|r| r.is_order() || *r == Rel::Ne) || (rels[..] == [Rel::In] && (is_set_like(&sides[1]) || matches!(&sides[1], Expr::Tuple(v) if v.len() == 2 && sides[0].is_scalar())))
+            rels.iter().any(|r| r.is_order() || *r == Rel::Ne)
+                || (rels[..] == [Rel::In]
+                    && (is_set_like(&sides[1]) || matches!(&sides[1], Expr::Tuple(v) if v.len() == 2 && sides[0].is_scalar())))
         }
         Expr::Tuple(v) => v.len() == 2 && v.iter().any(|x| x.infinite_sign().is_some()),
         Expr::List(v) => v.iter().all(|x| matches!(x, Expr::Relation(..))) && v.iter().any(is_set_like),
@@ -283,7 +287,7 @@ fn simple_relation(left: &Expr, rel: Rel, right: &Expr, cx: &Context<'_>) -> Opt
         Rel::Ge => vec![Piece::new(bound, sup, true, false)],
         Rel::Eq => vec![Piece::point(&bound)],
         Rel::Ne => vec![Piece::new(inf, bound.clone(), false, false), Piece::new(bound, sup, false, false)],
-        Rel::In | Rel::Approx => return None,
+        Rel::In | Rel::Approx | Rel::To => return None,
     };
     Some(RealSet { pieces, variable: Some(variable) })
 }

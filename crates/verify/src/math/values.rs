@@ -1,5 +1,7 @@
 //! Equality of values as answers: decimals, percent, degrees and units by the policy.
 
+use num_bigint::BigInt;
+use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
@@ -101,7 +103,10 @@ pub(super) fn value_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> O
                 return plain;
             }
             match (letter_unit(&g.value), letter_unit(&p.value)) {
-                (Some((value, _)), None) if p.value.variables().is_empty() => numbers_equal(&value, &p.value, cx),
+                // A gold such as `3m` may well be an unknown's multiple; `3cm` is not.
+                (Some((value, _)), None) if p.value.variables().is_empty() && g.value.variables().len() > 1 => {
+                    numbers_equal(&value, &p.value, cx)
+                }
                 (None, Some((value, _))) if g.value.variables().is_empty() => numbers_equal(&g.value, &value, cx),
                 _ => plain,
             }
@@ -177,7 +182,8 @@ fn percents(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
     if g.percent && p.percent {
         return numbers_equal(&g.value, &p.value, cx);
     }
-    let same = if g.percent { numbers_equal(&hundredth(&g.value), &p.value, cx) } else { numbers_equal(&g.value, &hundredth(&p.value), cx) };
+    let same =
+        if g.percent { numbers_equal(&hundredth(&g.value), &p.value, cx) } else { numbers_equal(&g.value, &hundredth(&p.value), cx) };
     if same.is_equal() || !cx.policy.percent_sign_optional {
         return same;
     }
@@ -206,10 +212,10 @@ fn decimal(e: &Expr) -> Option<(BigRational, BigRational, usize)> {
         Expr::Num(Number { value, decimals: Some(d) }) => {
             let unit = BigRational::new(One::one(), super::numeral::ten_to(*d));
             let digits = (value / &unit).to_integer().abs().to_string().trim_start_matches('0').len();
-            Some((value.clone(), unit / num_bigint::BigInt::from(2), digits))
+            Some((value.clone(), unit / BigInt::from(2), digits))
         }
         Expr::Neg(inner) => decimal(inner).map(|(v, h, d)| (-v, h, d)),
-        Expr::Percent(inner) => decimal(inner).map(|(v, h, d)| (v / num_bigint::BigInt::from(100), h / num_bigint::BigInt::from(100), d)),
+        Expr::Percent(inner) => decimal(inner).map(|(v, h, d)| (v / BigInt::from(100), h / BigInt::from(100), d)),
         Expr::Mul(parts) => {
             let [number, Expr::Pow(base, exponent)] = &parts[..] else { return None };
             let (Expr::Num(base), power) = (&**base, integer_exponent(exponent)?) else { return None };
@@ -223,7 +229,7 @@ fn decimal(e: &Expr) -> Option<(BigRational, BigRational, usize)> {
     }
 }
 
-fn integer_exponent(e: &Expr) -> Option<num_bigint::BigInt> {
+fn integer_exponent(e: &Expr) -> Option<BigInt> {
     match e {
         Expr::Num(n) if n.value.is_integer() => Some(n.value.to_integer()),
         Expr::Neg(inner) => integer_exponent(inner).map(|n| -n),
@@ -241,7 +247,7 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     if cx.policy.decimal_gold_is_rounded
         && let Some((value, half, digits)) = decimal(gold)
     {
-        let near = within(prediction, &value, &(&half / num_bigint::BigInt::from(5)), cx);
+        let near = within(prediction, &value, &(&half / BigInt::from(5)), cx);
         // A shorter decimal, or one digit in all, says too little; a longer one needs a gold that looks rounded.
         let enough = match &p {
             Some((_, other_half, more)) => *other_half < half && (digits >= 3 || digits == 2 && *more >= 5 && near),
@@ -252,10 +258,10 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         }
     }
     if let Some(rounding) = cx.rounding
-        && p.is_some()
         && let Some(unit) = rounding.unit_of(gold, cx)
         && let Some(centre) = exact(prediction, cx.work)
-        && within(gold, &centre, &(unit / num_bigint::BigInt::from(2)), cx)
+        && (&centre / &unit).is_integer()
+        && within(gold, &centre, &(unit / BigInt::from(2)), cx)
     {
         return Outcome::Equal(Proof::Numeric);
     }
@@ -269,6 +275,7 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         && cx.policy.decimal_digits_for_exact > 0
         && digits >= cx.policy.decimal_digits_for_exact as usize
         && decimal(gold).is_none()
+        && (digits >= 15 || !terminates(gold, cx))
         && within(gold, &value, &last_digit(&value, half, digits), cx)
     {
         return Outcome::Equal(Proof::Numeric);
@@ -276,10 +283,23 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     strict
 }
 
+/// Whether a value is written out in full by finitely many decimals, so that a longer decimal is another value.
+fn terminates(e: &Expr, cx: &Context<'_>) -> bool {
+    exact(e, cx.work).is_some_and(|q| {
+        let mut rest = q.denom().clone();
+        for p in [BigInt::from(2), BigInt::from(5)] {
+            while rest.is_multiple_of(&p) {
+                rest /= &p;
+            }
+        }
+        rest.is_one()
+    })
+}
+
 /// One unit of the last digit; a binary double printed in full is off by a few of its last digits.
 fn last_digit(value: &BigRational, half: BigRational, digits: usize) -> BigRational {
-    let double = value.abs() / num_bigint::BigInt::from(2_000_000_000_000_000_u64);
-    let unit = half * num_bigint::BigInt::from(2);
+    let double = value.abs() / BigInt::from(2_000_000_000_000_000_u64);
+    let unit = half * BigInt::from(2);
     if digits >= 15 { unit.max(double) } else { unit }
 }
 

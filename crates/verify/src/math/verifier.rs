@@ -5,7 +5,7 @@ use super::reply::judge;
 use crate::extract::ExtractOptions;
 use crate::{Case, Judgement, NoAnswer, Verdict, Verifier, VerifyError, VerifyOptions};
 
-/// Grades mathematical answers by [`compare`](super::compare).
+/// Grades mathematical answers by `compare`.
 struct MathVerifier {
     policy: MathPolicy,
     extract: ExtractOptions,
@@ -15,7 +15,12 @@ struct MathVerifier {
 /// Builds the verifier.
 pub(crate) fn build(options: &VerifyOptions) -> Result<Box<dyn Verifier>, VerifyError> {
     if options.math.steps == 0 {
-        return Err(VerifyError::BadOption { verifier: "math", option: "math.steps", found: "0".into(), limit: "must be at least 1".into() });
+        return Err(VerifyError::BadOption {
+            verifier: "math",
+            option: "math.steps",
+            found: "0".into(),
+            limit: "must be at least 1".into(),
+        });
     }
     Ok(Box::new(MathVerifier { policy: options.math.clone(), extract: options.extract, no_answer: options.no_answer }))
 }

@@ -7,19 +7,84 @@ use num_traits::Zero;
 use super::ast::{Const, Expr};
 
 const UNITS: &[(&str, i64)] = &[
-    ("zero", 0), ("one", 1), ("two", 2), ("three", 3), ("four", 4), ("five", 5), ("six", 6), ("seven", 7), ("eight", 8), ("nine", 9), ("ten", 10),
-    ("eleven", 11), ("twelve", 12), ("thirteen", 13), ("fourteen", 14), ("fifteen", 15), ("sixteen", 16), ("seventeen", 17), ("eighteen", 18),
-    ("nineteen", 19), ("twenty", 20), ("thirty", 30), ("forty", 40), ("fifty", 50), ("sixty", 60), ("seventy", 70), ("eighty", 80), ("ninety", 90),
-    ("dozen", 12), ("once", 1), ("twice", 2),
-    ("first", 1), ("second", 2), ("third", 3), ("fourth", 4), ("fifth", 5), ("sixth", 6), ("seventh", 7), ("eighth", 8), ("ninth", 9), ("tenth", 10),
-    ("eleventh", 11), ("twelfth", 12), ("thirteenth", 13), ("twentieth", 20),
-    ("un", 1), ("une", 1), ("deux", 2), ("trois", 3), ("quatre", 4), ("cinq", 5), ("sept", 7), ("huit", 8), ("neuf", 9), ("dix", 10), ("onze", 11),
-    ("douze", 12), ("treize", 13), ("quatorze", 14), ("quinze", 15), ("seize", 16), ("vingt", 20), ("trente", 30), ("quarante", 40),
-    ("cinquante", 50), ("soixante", 60), ("zéro", 0),
+    ("zero", 0),
+    ("one", 1),
+    ("two", 2),
+    ("three", 3),
+    ("four", 4),
+    ("five", 5),
+    ("six", 6),
+    ("seven", 7),
+    ("eight", 8),
+    ("nine", 9),
+    ("ten", 10),
+    ("eleven", 11),
+    ("twelve", 12),
+    ("thirteen", 13),
+    ("fourteen", 14),
+    ("fifteen", 15),
+    ("sixteen", 16),
+    ("seventeen", 17),
+    ("eighteen", 18),
+    ("nineteen", 19),
+    ("twenty", 20),
+    ("thirty", 30),
+    ("forty", 40),
+    ("fifty", 50),
+    ("sixty", 60),
+    ("seventy", 70),
+    ("eighty", 80),
+    ("ninety", 90),
+    ("dozen", 12),
+    ("once", 1),
+    ("twice", 2),
+    ("first", 1),
+    ("second", 2),
+    ("third", 3),
+    ("fourth", 4),
+    ("fifth", 5),
+    ("sixth", 6),
+    ("seventh", 7),
+    ("eighth", 8),
+    ("ninth", 9),
+    ("tenth", 10),
+    ("eleventh", 11),
+    ("twelfth", 12),
+    ("thirteenth", 13),
+    ("twentieth", 20),
+    ("un", 1),
+    ("une", 1),
+    ("deux", 2),
+    ("trois", 3),
+    ("quatre", 4),
+    ("cinq", 5),
+    ("sept", 7),
+    ("huit", 8),
+    ("neuf", 9),
+    ("dix", 10),
+    ("onze", 11),
+    ("douze", 12),
+    ("treize", 13),
+    ("quatorze", 14),
+    ("quinze", 15),
+    ("seize", 16),
+    ("vingt", 20),
+    ("trente", 30),
+    ("quarante", 40),
+    ("cinquante", 50),
+    ("soixante", 60),
+    ("zéro", 0),
 ];
 
-const MULTIPLIERS: &[(&str, i64)] =
-    &[("hundred", 100), ("thousand", 1_000), ("million", 1_000_000), ("billion", 1_000_000_000), ("trillion", 1_000_000_000_000), ("cent", 100), ("mille", 1_000)];
+const MULTIPLIERS: &[(&str, i64)] = &[
+    ("hundred", 100),
+    ("thousand", 1_000),
+    ("million", 1_000_000),
+    ("billion", 1_000_000_000),
+    ("trillion", 1_000_000_000_000),
+    ("cent", 100),
+    ("mille", 1_000),
+];
 
 fn lookup(table: &[(&str, i64)], word: &str) -> Option<i64> {
     table.iter().find(|(w, _)| *w == word).map(|(_, v)| *v)
@@ -87,6 +152,9 @@ fn chinese(text: &str) -> Option<BigInt> {
 
 /// A fraction in words: "one half", "three quarters", "two thirds".
 fn fraction(text: &str) -> Option<BigRational> {
+    if matches!(text, "half" | "moitié" | "一半") {
+        return Some(BigRational::new(BigInt::from(1), BigInt::from(2)));
+    }
     let (top, bottom) = text.rsplit_once([' ', '-'])?;
     let bottom = match bottom.strip_suffix('s').unwrap_or(bottom) {
         "half" | "halve" => 2,
@@ -115,7 +183,11 @@ pub(super) fn plain_text(cleaned: &str) -> String {
                 let len = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
                 let name = &rest[..len];
                 rest = &rest[len..];
-                let style = name.starts_with("text") || matches!(name, "mathrm" | "mbox" | "mathbf" | "rm" | "bf" | "operatorname" | "left" | "right" | "emph" | "boldsymbol");
+                let style = name.starts_with("text")
+                    || matches!(
+                        name,
+                        "mathrm" | "mbox" | "mathbf" | "rm" | "bf" | "operatorname" | "left" | "right" | "emph" | "boldsymbol"
+                    );
                 if len == 0 {
                     // `\ `, `\,`, `\%`.
                     let sign = rest.chars().next().unwrap_or(' ');
@@ -143,21 +215,104 @@ fn between_digits(before: &str, after: &str) -> bool {
 /// What an answer in words says, where it has a mathematical meaning.
 pub(super) fn meaning(plain: &str) -> Option<Expr> {
     let empty = [
-        "no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set", "empty", "there is no solution", "there are no solutions",
-        "no such number exists", "no such number", "no real roots", "no real root", "no roots", "no root", "there is no real solution", "there are no real solutions",
-        "\\emptyset", "\\varnothing", "null set", "nothing", "no values", "no value", "no solution exists", "no solutions exist", "there exists no solution",
-        "equation has no solution", "equation has no solutions", "it has no solution", "system has no solution", "no answer", "inconsistent",
-        "无解", "没有解", "方程无解", "空集", "不存在实数解", "aucune solution", "pas de solution", "ensemble vide", "il n'y a pas de solution", "no integer solutions",
-        "no integer solution", "no real number", "no real numbers", "impossible", "not possible", "∅",
+        "no solution",
+        "no solutions",
+        "no real solution",
+        "no real solutions",
+        "none",
+        "empty set",
+        "empty",
+        "there is no solution",
+        "there are no solutions",
+        "no such number exists",
+        "no such number",
+        "no real roots",
+        "no real root",
+        "no roots",
+        "no root",
+        "there is no real solution",
+        "there are no real solutions",
+        "\\emptyset",
+        "\\varnothing",
+        "null set",
+        "nothing",
+        "no values",
+        "no value",
+        "no solution exists",
+        "no solutions exist",
+        "there exists no solution",
+        "equation has no solution",
+        "equation has no solutions",
+        "it has no solution",
+        "system has no solution",
+        "no answer",
+        "inconsistent",
+        "无解",
+        "没有解",
+        "方程无解",
+        "空集",
+        "不存在实数解",
+        "aucune solution",
+        "pas de solution",
+        "ensemble vide",
+        "il n'y a pas de solution",
+        "no integer solutions",
+        "no integer solution",
+        "no real number",
+        "no real numbers",
+        "impossible",
+        "not possible",
+        "∅",
     ];
-    let undefined = ["does not exist", "dne", "undefined", "limit does not exist", "not defined", "不存在", "n'existe pas", "it does not exist", "non existent", "doesn t exist"];
+    let undefined = [
+        "does not exist",
+        "dne",
+        "undefined",
+        "limit does not exist",
+        "not defined",
+        "不存在",
+        "n'existe pas",
+        "it does not exist",
+        "non existent",
+        "doesn t exist",
+    ];
     let infinite = [
-        "infinitely many", "infinitely many solutions", "infinite solutions", "infinite", "infinitely many values", "there are infinitely many solutions",
-        "infinite number of solutions", "无穷多", "无数", "无穷多个", "无数个", "无穷多解", "infinité de solutions", "une infinité", "infinity many",
+        "infinitely many",
+        "infinitely many solutions",
+        "infinite solutions",
+        "infinite",
+        "infinitely many values",
+        "there are infinitely many solutions",
+        "infinite number of solutions",
+        "无穷多",
+        "无数",
+        "无穷多个",
+        "无数个",
+        "无穷多解",
+        "infinité de solutions",
+        "une infinité",
+        "infinity many",
     ];
     let all_reals = [
-        "all real numbers", "all reals", "all real", "any real number", "all real number", "every real number", "real numbers", "set of all real numbers", "all x", "全体实数",
-        "一切实数", "任意实数", "所有实数", "tous les réels", "all real values", "all values of x", "always true for all real numbers", "reals", "all real x",
+        "all real numbers",
+        "all reals",
+        "all real",
+        "any real number",
+        "all real number",
+        "every real number",
+        "real numbers",
+        "set of all real numbers",
+        "all x",
+        "全体实数",
+        "一切实数",
+        "任意实数",
+        "所有实数",
+        "tous les réels",
+        "all real values",
+        "all values of x",
+        "always true for all real numbers",
+        "reals",
+        "all real x",
     ];
     let yes = ["yes", "true", "correct", "right", "是", "是的", "对", "正确", "真", "oui", "vrai", "t", "y"];
     let no = ["no", "false", "incorrect", "wrong", "否", "不是", "错", "错误", "假", "non", "faux"];
@@ -191,7 +346,10 @@ pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
         rest = &rest[c.len_utf8()..];
         if c == '\\' && text.trim_start_matches(['(', '[', ' ']).is_empty() {
             let len = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            if !matches!(&rest[..len], "text" | "textbf" | "textrm" | "mathrm" | "mathbf" | "mbox" | "boldsymbol" | "bf" | "rm" | "left" | "textit") {
+            if !matches!(
+                &rest[..len],
+                "text" | "textbf" | "textrm" | "mathrm" | "mathbf" | "mbox" | "boldsymbol" | "bf" | "rm" | "left" | "textit"
+            ) {
                 return None;
             }
             rest = &rest[len..];
@@ -201,7 +359,10 @@ pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
     }
     let text = text.trim();
     let lower = text.to_lowercase();
-    let text = ["option ", "choice ", "answer ", "answer: ", "选项"].iter().find_map(|p| lower.starts_with(p).then(|| text[p.len()..].trim())).unwrap_or(text);
+    let text = ["option ", "choice ", "answer ", "answer: ", "选项"]
+        .iter()
+        .find_map(|p| lower.starts_with(p).then(|| text[p.len()..].trim()))
+        .unwrap_or(text);
     let body = text.strip_prefix(['(', '[']).unwrap_or(text).trim_start();
     let letter = body.chars().next().filter(char::is_ascii_alphabetic)?;
     let opened = body.len() < text.len();
@@ -214,6 +375,10 @@ pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
         return Some((upper, String::new()));
     }
     let tail = after.strip_prefix([')', ']', '.', ':'])?;
+    // `a:b` and `(a)(b)` are no labels.
+    if !tail.is_empty() && !tail.starts_with([' ', '\\', '}', '$', '~', '.', ')']) {
+        return None;
+    }
     if !opened && letter.is_ascii_lowercase() && !tail.trim().is_empty() {
         return None;
     }
