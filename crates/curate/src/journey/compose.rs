@@ -126,7 +126,9 @@ impl Journey {
             out.shortcuts = self.shortcuts(&rights, eyes);
         } else if out.rejected.is_empty() {
             out.rejected.push(Skip::NoMistake);
-            if let (true, Some((longest, _))) = (self.config.keep_straight, rights.last()) {
+            // The only right attempt of a problem cannot be both its journey and its shortcut.
+            let enough = rights.len() > 1 || !self.config.paired;
+            if let (true, Some((longest, _))) = (self.config.keep_straight && enough, rights.last()) {
                 out.straight = Some(as_is(longest.attempt, SampleKind::Shortcut, &self.renderer));
                 out.shortcuts = self.shortcuts(&rights, eyes);
             }

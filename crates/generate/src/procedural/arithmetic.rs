@@ -46,7 +46,11 @@ pub(super) fn solve(expression: &str, config: &ProceduralConfig, ending: Ending,
     let mut paper = String::new();
     for step in 0.. {
         let Some(next) = next_step(&tokens) else { break };
-        let right = compute(&next)?;
+        let Ok(right) = compute(&next) else {
+            // Only an earlier slip leads here: the expression itself has a value.
+            let _ = write!(paper, "{} {} {} does not come out even. I give up.", next.a, next.op, next.b);
+            return Ok(Written { reasoning: paper, answer: None });
+        };
         let mut value = right;
         if step == fault_at && ending == Ending::GivesUp {
             let _ = write!(paper, "{} {} {} is too hard. I give up.", next.a, next.op, next.b);

@@ -23,7 +23,7 @@ impl Term {
 
     fn combine(high: &Self, op: char, low: &Self, value: i64) -> Self {
         let wrap = |term: &Self| if term.compound { format!("({})", term.text) } else { term.text.clone() };
-        Self { value, text: format!("{} {op} {}", wrap(high), wrap(low)), compound: true }
+        Self { value, text: format!("{}{op}{}", wrap(high), wrap(low)), compound: true }
     }
 }
 
@@ -41,7 +41,7 @@ fn apply(high: i64, op: char, low: i64, max_value: i64) -> Option<i64> {
     (1..=max_value).contains(&value).then_some(value)
 }
 
-/// One step of the solution: `high op low = value`.
+/// One step of the solution: `high op low = value`. Written without spaces, which would cost a student tokens.
 struct Step {
     high: i64,
     op: char,
@@ -144,7 +144,7 @@ impl<'a> Search<'a> {
             let taken_for_it = fault == Some(Ending::Wrong) && value != self.target;
             let written = if taken_for_it { self.target } else { value };
             let step = Step { high: high.value, op, low: low.value, value: written };
-            let _ = write!(self.paper, "{}{}", if first { "" } else { ", " }, step.text());
+            let _ = write!(self.paper, "{}{}", if first { "" } else { "," }, step.text());
             first = false;
             if written == self.target {
                 let _ = writeln!(self.paper, ". That is {}.", self.target);
@@ -169,7 +169,7 @@ impl<'a> Search<'a> {
 
 impl Step {
     fn text(&self) -> String {
-        format!("{} {} {} = {}", self.high, self.op, self.low, self.value)
+        format!("{}{}{}={}", self.high, self.op, self.low, self.value)
     }
 }
 
@@ -191,22 +191,22 @@ mod tests {
     #[test]
     fn the_search_shows_its_wrong_turns_and_the_solution() {
         let written = write(Ending::Right, Style::Search);
-        assert!(written.reasoning.starts_with("11 + 2 = 13, left 13 and 25: 25 + 13 = 38, 25 - 13 = 12. None is 28, go back.\n"));
+        assert!(written.reasoning.starts_with("11+2=13, left 13 and 25: 25+13=38,25-13=12. None is 28, go back.\n"));
         assert!(written.reasoning.ends_with("That is 28."));
-        assert_eq!(written.answer.as_deref(), Some("(25 - 11) * 2"));
+        assert_eq!(written.answer.as_deref(), Some("(25-11)*2"));
     }
 
     #[test]
     fn the_direct_style_writes_the_solution_alone() {
         let written = write(Ending::Right, Style::Direct);
-        assert_eq!(written.reasoning, "25 - 11 = 14, 14 * 2 = 28. That is 28.");
+        assert_eq!(written.reasoning, "25-11=14, 14*2=28. That is 28.");
     }
 
     #[test]
     fn a_wrong_ending_claims_the_target_for_another_result() {
         let written = write(Ending::Wrong, Style::Search);
         assert!(written.reasoning.ends_with("That is 28."));
-        assert_ne!(written.answer.as_deref(), Some("(25 - 11) * 2"));
+        assert_ne!(written.answer.as_deref(), Some("(25-11)*2"));
         assert!(written.answer.is_some());
     }
 

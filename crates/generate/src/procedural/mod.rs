@@ -122,9 +122,7 @@ impl Procedural {
         let ending = self.ending(rng);
         match (tests.expression, tests.numbers, tests.target) {
             (Some(expression), _, _) => arithmetic::solve(&expression, &self.config, ending, rng).map_err(unsolvable),
-            (None, Some(numbers), Some(target)) => {
-                Ok(countdown::solve(&numbers, target, &self.config, ending, rng))
-            }
+            (None, Some(numbers), Some(target)) => Ok(countdown::solve(&numbers, target, &self.config, ending, rng)),
             _ => Err(unsolvable("`tests` holds neither `expression` nor `numbers` and `target`".into())),
         }
     }
