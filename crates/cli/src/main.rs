@@ -1,1 +1,68 @@
-fn main() {}
+//! `potstill`: distil reasoning models. A pipeline file in; a verified dataset, a student and a report out.
+
+mod app;
+mod commands;
+mod exit;
+mod load;
+mod progress;
+mod report;
+mod stages;
+mod teachers;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{check, completions, new, plan, report as report_command, run, schema, show, verify};
+use exit::Failure;
+
+// Training frees and takes large buffers all the time; the system's allocator returns them to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Distil reasoning models: a pipeline file in; a verified dataset, a fine-tuned student and an honest report out.
+#[derive(Parser)]
+#[command(name = "potstill", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring every stage of a pipeline up to date (the quickstart, if no file is named)
+    Run(run::Args),
+    /// Find every mistake of pipeline files without doing anything: needs no network, key or GPU
+    Check(check::Args),
+    /// Show what a run would do: cached and stale stages, calls, tokens, cost
+    Plan(plan::Args),
+    /// Look at what the store holds: artifacts, rows, statistics, dropped rows
+    Show(show::Args),
+    /// Make the HTML report of what the store holds for a pipeline
+    Report(report_command::Args),
+    /// Grade a Parquet or JSONL file that has a gold and a prediction column
+    Verify(verify::Args),
+    /// Write a ready pipeline file to start from
+    New(new::Args),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema(schema::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Report(args) => report_command::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::New(args) => new::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    done.unwrap_or_else(Failure::tell)
+}

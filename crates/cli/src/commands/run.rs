@@ -1,0 +1,163 @@
+//! `potstill run`
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use potstill_pipeline::{CancelToken, Capacity, Outcome, RunOptions, RunReport, Store};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::exit::{Done, FAILED, Failure, INTERRUPTED, code, failure};
+use crate::load::{Loaded, PipelineArgs};
+use crate::progress;
+use crate::report::grouped;
+use crate::terminal::{complain, say, table};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only these stages and what they need (may be repeated)
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+    /// Run these stages again, and all that depends on them, although the store has them (may be repeated)
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Write the run's summary as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Run one stage at a time
+    #[arg(long)]
+    sequential: bool,
+    /// Say nothing but errors and the summary
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: Args) -> Done {
+    let Loaded { pipeline, app } = args.pipeline.load()?;
+    let store = Store::open(args.pipeline.store_path())?;
+    let cancel = CancelToken::default();
+    watch_signals(&app, &cancel);
+    let (sender, events) = std::sync::mpsc::channel();
+    let quiet = args.quiet;
+    let shown = std::thread::spawn(move || progress::show(&events, quiet));
+    let options = RunOptions {
+        tool: concat!("potstill ", env!("CARGO_PKG_VERSION")).to_owned(),
+        targets: args.only,
+        force: args.force,
+        capacity: if args.sequential { one_at_a_time() } else { Capacity::default() },
+        cancel,
+        listener: Some(sender),
+    };
+    let report = potstill_pipeline::run(&pipeline, &store, &app, &options);
+    drop(options);
+    let _ = shown.join();
+    let report = report?;
+    tell(&report, &store);
+    if let Some(path) = &args.json {
+        write_summary(path, &report)?;
+    }
+    Ok(ExitCode::from(code(report.outcome)))
+}
+
+fn one_at_a_time() -> Capacity {
+    Capacity { network: NonZeroUsize::MIN, cpu: NonZeroUsize::MIN, accelerator: NonZeroUsize::MIN }
+}
+
+/// The first interrupt asks the run to stop in order; a second one ends the program. Nothing committed is lost by either.
+fn watch_signals(app: &App, cancel: &CancelToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cancel = cancel.clone();
+    app.runtime().spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+        loop {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if cancel.is_cancelled() {
+                end_now();
+            }
+            cancel.cancel();
+            complain("stopping after what is in flight; interrupt again to stop at once");
+        }
+    });
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "the user asked twice; what is committed and journaled is safe")]
+fn end_now() -> ! {
+    std::process::exit(i32::from(INTERRUPTED))
+}
+
+fn write_summary(path: &Path, report: &RunReport) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&report.summary).map_err(|e| Failure::new(FAILED, e, None))?;
+    std::fs::write(path, text + "\n").map_err(|e| Failure::new(FAILED, format!("cannot write the summary `{}`: {e}", path.display()), None))
+}
+
+fn tell(report: &RunReport, store: &Store) {
+    let summary = &report.summary;
+    let mut rows = vec![["stage", "kind", "rows", "dropped", "seconds"].map(str::to_owned).to_vec()];
+    for stage in &summary.stages {
+        let dropped: u64 = stage.dropped.values().sum();
+        rows.push(vec![
+            stage.name.clone(),
+            stage.kind.clone(),
+            stage.rows.map_or_else(String::new, grouped),
+            if dropped > 0 { grouped(dropped) } else { String::new() },
+            if stage.cached { "cached".to_owned() } else { format!("{:.1}", stage.seconds) },
+        ]);
+    }
+    say(&format!("\n{}", table(&rows, &[2, 3, 4])));
+    if !summary.evals.is_empty() {
+        say(&format!("\n{}", table(&evals(&summary.evals), &[3, 4, 5])));
+    }
+    for failed in &report.failures {
+        complain(&failure(failed));
+    }
+    if !report.not_run.is_empty() {
+        complain(&format!("not run: {}", report.not_run.join(", ")));
+    }
+    let cost = if summary.cost_usd > 0.0 { format!(", ${:.4}", summary.cost_usd) } else { String::new() };
+    match report.outcome {
+        Outcome::Done => say(&format!("\ndone in {:.1} s{cost}; store {}", summary.seconds, store.root().display())),
+        Outcome::Cancelled => complain("interrupted; run the same command again to go on from here"),
+        _ => complain("run the same command again to go on from here: what is done stays done"),
+    }
+    for path in reports(summary, store) {
+        say(&format!("report {}", path.display()));
+    }
+}
+
+fn evals(evals: &[Value]) -> Vec<Vec<String>> {
+    let word = |eval: &Value, key: &str| eval[key].as_str().unwrap_or_default().to_owned();
+    let percent = |eval: &Value, key: &str| format!("{:.1} %", eval[key].as_f64().unwrap_or_default() * 100.0);
+    let mut rows = vec![["model", "benchmark", "metric", "value", "95 % interval", "n"].map(str::to_owned).to_vec()];
+    for eval in evals {
+        rows.push(vec![
+            word(eval, "model"),
+            word(eval, "benchmark"),
+            word(eval, "metric"),
+            percent(eval, "value"),
+            format!("{} – {}", percent(eval, "low"), percent(eval, "high")),
+            eval["n"].as_u64().map_or_else(String::new, grouped),
+        ]);
+    }
+    rows
+}
+
+/// The HTML files of the run's report stages.
+fn reports(summary: &potstill_pipeline::RunSummary, store: &Store) -> Vec<PathBuf> {
+    if !summary.stages.iter().any(|s| s.kind == "report") {
+        return Vec::new();
+    }
+    let wanted = |name: &str| summary.stages.iter().any(|s| s.kind == "report" && s.name == name);
+    let artifacts = store.fingerprints().unwrap_or_default().into_iter().filter_map(|f| store.find(&f).ok().flatten());
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    for artifact in artifacts.filter(|a| a.manifest.kind == "report" && wanted(&a.manifest.stage)) {
+        let Some(path) = artifact.entry(None) else { continue };
+        let made = path.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
+        found.push((made, path));
+    }
+    // Older reports of the same stage stay in the store; the newest is this run's.
+    found.sort();
+    found.pop().map(|(_, path)| path).into_iter().collect()
+}

@@ -1,0 +1,251 @@
+//! `potstill verify`
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use indicatif::{ProgressBar, ProgressStyle};
+use potstill_data::Verdict;
+use potstill_data::parts::{BatchReader, BatchWriter};
+use potstill_verify::{Case, Judgement, Verifier, VerifyOptions, verifier};
+
+use crate::exit::{CONFIG, Done, FAILED, Failure};
+use crate::report::grouped;
+use crate::stages::rows::parallel;
+use crate::terminal::{is_terminal, say, table};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A Parquet or JSONL file
+    file: PathBuf,
+    /// The column with the reference answer
+    #[arg(long, value_name = "COL")]
+    gold: String,
+    /// The column with the reply or the answer to grade
+    #[arg(long, value_name = "COL")]
+    prediction: String,
+    /// The file to write, .parquet or .jsonl: each input row with `verdict`, `extracted`, `proof` and `note`, in order
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The verifier
+    #[arg(long, default_value = "math")]
+    verifier: String,
+    /// A column with a verdict from elsewhere to compare with (true/false or 1/0)
+    #[arg(long, value_name = "COL")]
+    reference: Option<String>,
+    /// Policies as JSON, such as '{"extract":{"which":"first"}}'
+    #[arg(long, value_name = "JSON")]
+    options: Option<String>,
+}
+
+/// Rows read at a time from JSON lines.
+const CHUNK: usize = 4096;
+
+pub(crate) fn run(args: &Args) -> Done {
+    let options: VerifyOptions = match &args.options {
+        Some(text) => serde_json::from_str(text).map_err(|e| Failure::new(CONFIG, format!("--options: {e}"), None))?,
+        None => VerifyOptions::default(),
+    };
+    let verifier = verifier(&args.verifier, &options).map_err(Failure::config)?;
+    let bar = if is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} rows, {per_sec}") {
+        bar.set_style(style);
+    }
+    let mut out: Option<Out> = None;
+    let mut tally = Tally::default();
+    for batch in batches(&args.file)? {
+        let batch = batch?;
+        let graded = grade(args, verifier.as_ref(), &batch, &mut tally)?;
+        if out.is_none() {
+            out = Some(Out::create(&args.out, &graded)?);
+        }
+        if let Some(out) = &mut out {
+            out.write(&graded)?;
+        }
+        bar.inc(graded.num_rows() as u64);
+    }
+    bar.finish_and_clear();
+    let Some(out) = out else {
+        return Err(Failure::new(FAILED, format!("`{}` has no rows", args.file.display()), None));
+    };
+    out.finish()?;
+    tally.tell();
+    Ok(ExitCode::SUCCESS)
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
+
+/// The file's rows as record batches, with the columns as they are.
+fn batches(file: &Path) -> Result<Batches, Failure> {
+    if file.extension().is_some_and(|e| e == "parquet") {
+        let reader = BatchReader::open(&[file])?;
+        return Ok(Box::new(reader.map(|located| Ok(located?.batch))));
+    }
+    let open =
+        || File::open(file).map(BufReader::new).map_err(|e| Failure::new(FAILED, format!("cannot read `{}`: {e}", file.display()), None));
+    check_lines(open()?, file)?;
+    let wrong = |e: arrow::error::ArrowError| {
+        Failure::new(
+            FAILED,
+            format!("`{}` is no JSON lines file: {e}", file.display()),
+            Some("`potstill verify` reads .parquet and .jsonl"),
+        )
+    };
+    let (schema, _) = arrow::json::reader::infer_json_schema(open()?, None).map_err(wrong)?;
+    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(CHUNK).build(open()?).map_err(wrong)?;
+    let name = file.display().to_string();
+    Ok(Box::new(reader.map(move |batch| batch.map_err(|e| Failure::new(FAILED, format!("`{name}`: {e}"), None)))))
+}
+
+/// Finds the line that is no UTF-8 or no JSON object before any work.
+fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let read = reader
+            .read_until(b'\n', &mut line)
+            .map_err(|e| Failure::new(FAILED, format!("cannot read `{}`: {e}", file.display()), None))?;
+        if read == 0 {
+            break;
+        }
+        let at = |what: String| Failure::new(FAILED, format!("`{}` line {number}: {what}", file.display()), None);
+        let text = std::str::from_utf8(&line).map_err(|e| at(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+        if !text.trim().is_empty() {
+            serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).map_err(|e| at(format!("not a JSON object: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// The batch with its four new columns.
+fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut Tally) -> Result<RecordBatch, Failure> {
+    let gold = texts(batch, &args.gold)?;
+    let prediction = texts(batch, &args.prediction)?;
+    let rows: Vec<usize> = (0..batch.num_rows()).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let judge = |row: usize| {
+        let gold = gold.is_valid(row).then(|| gold.value(row));
+        let response = if prediction.is_valid(row) { prediction.value(row) } else { "" };
+        verifier.verify(&Case { gold, response, ..Case::default() })
+    };
+    let judgements: Vec<Judgement> = parallel(rows, threads, &judge);
+    let reference = args.reference.as_ref().map(|column| texts(batch, column)).transpose()?;
+    for (row, judgement) in judgements.iter().enumerate() {
+        tally.add(judgement, reference.as_ref().filter(|r| r.is_valid(row)).map(|r| r.value(row)));
+    }
+    let column = |pick: fn(&Judgement) -> Option<&str>| Arc::new(judgements.iter().map(pick).collect::<StringArray>()) as ArrayRef;
+    let added = [
+        ("verdict", column(|j| Some(j.verdict.as_str()))),
+        ("extracted", column(|j| j.extracted.as_deref())),
+        ("proof", column(|j| Some(j.proof.as_str()))),
+        ("note", column(|j| Some(j.note.as_str()).filter(|n| !n.is_empty()))),
+    ];
+    let schema = batch.schema();
+    let kept = |(field, column): (&Arc<Field>, &ArrayRef)| {
+        (!added.iter().any(|(name, _)| name == field.name())).then(|| (field.clone(), column.clone()))
+    };
+    let (mut fields, mut columns): (Vec<_>, Vec<_>) = schema.fields().iter().zip(batch.columns()).filter_map(kept).unzip();
+    for (name, column) in added {
+        fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Failure::new(FAILED, e, None))
+}
+
+/// A column as text; numbers and truth values are written out.
+fn texts(batch: &RecordBatch, column: &str) -> Result<StringArray, Failure> {
+    let schema = batch.schema();
+    let names = || schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    let Some(found) = batch.column_by_name(column) else {
+        let names = names();
+        let near = potstill_pipeline::near(column, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+        return Err(Failure::new(CONFIG, format!("no column `{column}`; there are: {}", names.join(", ")), near.as_deref()));
+    };
+    let cast = arrow::compute::cast(found, &DataType::Utf8)
+        .map_err(|e| Failure::new(FAILED, format!("column `{column}` cannot be read as text: {e}"), None))?;
+    Ok(StringArray::from(cast.to_data()))
+}
+
+enum Out {
+    Parquet(BatchWriter),
+    Lines(PathBuf, arrow::json::LineDelimitedWriter<BufWriter<File>>),
+}
+
+impl Out {
+    fn create(path: &Path, first: &RecordBatch) -> Result<Self, Failure> {
+        if path.extension().is_some_and(|e| e == "parquet") {
+            return Ok(Self::Parquet(BatchWriter::create(path, first.schema())?));
+        }
+        let file = File::create(path).map_err(|e| Failure::new(FAILED, format!("cannot write `{}`: {e}", path.display()), None))?;
+        Ok(Self::Lines(path.to_owned(), arrow::json::LineDelimitedWriter::new(BufWriter::new(file))))
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        match self {
+            Self::Parquet(writer) => Ok(writer.write(batch)?),
+            Self::Lines(path, writer) => {
+                writer.write(batch).map_err(|e| Failure::new(FAILED, format!("cannot write `{}`: {e}", path.display()), None))
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Parquet(writer) => writer.finish().map(drop).map_err(Failure::from),
+            Self::Lines(path, mut writer) => {
+                let failed = |e: String| Failure::new(FAILED, format!("cannot write `{}`: {e}", path.display()), None);
+                writer.finish().map_err(|e| failed(e.to_string()))?;
+                writer.into_inner().flush().map_err(|e| failed(e.to_string()))
+            }
+        }
+    }
+}
+
+/// Counts for the summary.
+#[derive(Default)]
+struct Tally {
+    rows: u64,
+    counts: BTreeMap<(&'static str, &'static str), u64>,
+    agree: u64,
+    disagree: u64,
+}
+
+impl Tally {
+    fn add(&mut self, judgement: &Judgement, reference: Option<&str>) {
+        self.rows += 1;
+        *self.counts.entry((judgement.verdict.as_str(), judgement.proof.as_str())).or_default() += 1;
+        if let Some(reference) = reference {
+            let said = matches!(reference.trim().to_lowercase().as_str(), "true" | "1" | "1.0" | "correct" | "yes");
+            *(if said == (judgement.verdict == Verdict::Correct) { &mut self.agree } else { &mut self.disagree }) += 1;
+        }
+    }
+
+    fn tell(&self) {
+        let mut rows = vec![["verdict", "proof", "rows"].map(str::to_owned).to_vec()];
+        for ((verdict, proof), count) in &self.counts {
+            rows.push(vec![(*verdict).to_owned(), (*proof).to_owned(), grouped(*count)]);
+        }
+        say(&table(&rows, &[2]));
+        let of = |verdict: &str| self.counts.iter().filter(|((v, _), _)| *v == verdict).map(|(_, n)| n).sum::<u64>();
+        let share = of("correct") as f64 * 100.0 / self.rows.max(1) as f64;
+        say(&format!(
+            "\n{} rows, {} correct ({share:.1} %), {} incorrect, {} undecided",
+            grouped(self.rows),
+            grouped(of("correct")),
+            grouped(of("incorrect")),
+            grouped(of("undecided"))
+        ));
+        if self.agree + self.disagree > 0 {
+            say(&format!("agrees with the reference on {} of {} rows", grouped(self.agree), grouped(self.agree + self.disagree)));
+        }
+        let bad_gold = self.counts.iter().filter(|((_, proof), _)| *proof == "bad_gold").map(|(_, n)| n).sum::<u64>();
+        if bad_gold * 2 > self.rows {
+            say("most gold answers cannot be read: are --gold and --prediction swapped?");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `samples`: graded attempts become training samples in a named format.
+
+use std::collections::BTreeMap;
+
+use potstill_curate::{Decision, SampleConfig, SampleMaker};
+use potstill_data::{Attempt, MetaFields, RowReader, Sample, ScalarKind};
+use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::rows::{ROWS, files, in_order, writer};
+use super::{curate_error, data_error};
+use crate::app::{App, prompt_texts};
+
+/// Turns attempts into samples.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Samples(SampleConfig);
+
+impl Samples {
+    /// The settings with the prompt file's text in place of its path.
+    fn maker(&self, app: &App) -> Result<SampleMaker, StageError> {
+        let mut config = self.0.clone();
+        config.render.system_prompt = config.render.system_prompt.as_deref().map(|file| app.prompt(file)).transpose()?;
+        SampleMaker::new(&config).map_err(curate_error)
+    }
+}
+
+impl Stage<App> for Samples {
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
+        some_inputs(inputs, &[Port::Attempts])?;
+        Ok(vec![(ROWS.to_owned(), Port::Samples)])
+    }
+
+    fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        if let Some(file) = &self.0.render.system_prompt {
+            mistakes.extend(cx.app.check_file("render.system_prompt", file));
+        }
+        mistakes.extend(SampleMaker::new(&self.0).err().map(|e| Mistake::at("render", e.to_string())));
+        mistakes
+    }
+
+    fn identity(&self, app: &App) -> Result<Value, StageError> {
+        let texts = prompt_texts(app, &[("system_prompt", self.0.render.system_prompt.as_ref())])?;
+        Ok(json!({ "settings": self, "prompts": texts }))
+    }
+
+    fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        let maker = self.maker(cx.app)?;
+        let files = files(cx);
+        let mut out = writer::<Sample>(cx, ROWS, &sample_meta(&files)?)?;
+        let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+        let rows = RowReader::<Attempt>::open(&files).map_err(data_error)?;
+        in_order(
+            cx,
+            rows,
+            |attempt| maker.sample(&attempt),
+            |made| match made {
+                Ok(sample) => out.push(&sample).map_err(data_error),
+                Err(Decision::Drop(reason)) => {
+                    *dropped.entry(reason.to_string()).or_default() += 1;
+                    Ok(())
+                }
+                Err(Decision::Keep) => Ok(()),
+            },
+        )?;
+        let rows = out.finish().map_err(data_error)?.rows;
+        Ok(StageResult { dropped, ..StageResult::default() }.rows(ROWS, rows))
+    }
+}
+
+/// The meta fields of samples made from the attempts in `files`: the problem's own and its domain.
+pub(crate) fn sample_meta(files: &[std::path::PathBuf]) -> Result<MetaFields, StageError> {
+    let mut meta = MetaFields::of_parts(files).map_err(data_error)?;
+    meta.add("domain", ScalarKind::Text);
+    Ok(meta)
+}

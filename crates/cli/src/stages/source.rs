@@ -1,0 +1,153 @@
+//! `source`: problems, or attempts that somebody already has, from files or from a procedural generator.
+
+use std::path::PathBuf;
+
+use potstill_data::source::{Source as Table, SourceKind, SourceSpec};
+use potstill_data::{Attempt, MetaFields, Problem, RowWriter};
+use potstill_generate::procedural::ProblemSpec;
+use potstill_pipeline::{
+    CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, no_inputs,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::joined::Joined;
+use super::rows::{PART, ROWS};
+use super::{data_error, generate_error};
+use crate::app::App;
+
+/// Rows from outside the pipeline.
+pub(crate) type Source = Joined<Own, SourceSpec>;
+
+/// The stage's own keys.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Own {
+    /// Pose problems instead of reading a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    procedural: Option<ProblemSpec>,
+}
+
+impl Stage<App> for Source {
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
+        no_inputs(inputs)?;
+        let port = match self.settings.kind() {
+            SourceKind::Problems => Port::Problems,
+            SourceKind::Attempts => Port::Attempts,
+        };
+        Ok(vec![(ROWS.to_owned(), port)])
+    }
+
+    fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
+        if let Some(spec) = &self.own.procedural {
+            let mut mistakes: Vec<Mistake> =
+                spec.problems(cx.seed).err().map(|e| Mistake::at("procedural", e.to_string())).into_iter().collect();
+            if self.settings != SourceSpec::default() {
+                mistakes.push(
+                    Mistake::at("procedural", "a procedural source has no file, columns or rules besides").hint("leave the other keys out"),
+                );
+            }
+            return mistakes;
+        }
+        match Table::open(&self.settings, cx.app.base()) {
+            Err(error) => {
+                let key = if self.settings.dataset.is_some() { "dataset" } else { "path" };
+                let mistake = Mistake::at(key, error.to_string());
+                vec![error.hint().map_or(mistake.clone(), |hint| mistake.hint(hint))]
+            }
+            Ok(table) if table.kind() != self.settings.kind() => {
+                vec![Mistake::at("dataset", "the manifest maps replies, so the rows are attempts").hint("add `rows = \"attempts\"`")]
+            }
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    fn identity(&self, app: &App) -> Result<Value, StageError> {
+        if self.own.procedural.is_some() {
+            return Ok(json!(self));
+        }
+        let table = Table::open(&self.settings, app.base()).map_err(data_error)?;
+        let resolved = self.settings.resolve(app.base()).map_err(data_error)?;
+        let settings = SourceSpec { path: None, ..resolved };
+        let hashes = table.files().iter().map(|file| hash(file)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = table.files().iter().filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
+        // Without a name, rows carry the file's; otherwise only the content counts, not where it lies.
+        Ok(json!({ "settings": settings, "files": hashes, "names": settings.name.is_none().then_some(names) }))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        let _ = cx;
+        let rows = self.own.procedural.as_ref().map(|spec| spec.count as u64).or(self.settings.limit);
+        Some(Estimate { rows, ..Estimate::default() })
+    }
+
+    fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        match &self.own.procedural {
+            Some(spec) => pose(spec, cx),
+            None => self.read(cx),
+        }
+    }
+}
+
+/// The blake3 hash of a file's content.
+fn hash(file: &PathBuf) -> Result<String, StageError> {
+    let unreadable = |e: std::io::Error| StageError::failed(format!("cannot read `{}`", file.display())).caused_by(e);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
+    Ok(hasher.finalize().to_string())
+}
+
+fn pose(spec: &ProblemSpec, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+    let path = cx.out_file(ROWS, PART)?;
+    let mut out = RowWriter::<Problem>::create(&path, &MetaFields::none()).map_err(data_error)?;
+    for (at, problem) in spec.problems(cx.rng_seed("problems")).map_err(generate_error)?.enumerate() {
+        cx.check_cancelled()?;
+        out.push(&problem.map_err(generate_error)?).map_err(data_error)?;
+        cx.progress(at as u64 + 1, Some(spec.count as u64), "problems", &[]);
+    }
+    Ok(StageResult::default().rows(ROWS, out.finish().map_err(data_error)?.rows))
+}
+
+impl Source {
+    fn read(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        let mut table = Table::open(&self.settings, cx.app.base()).map_err(data_error)?;
+        let path = cx.out_file(ROWS, PART)?;
+        let meta = table.meta_fields().clone();
+        let rows = match table.kind() {
+            SourceKind::Problems => {
+                let mut out = RowWriter::<Problem>::create(&path, &meta).map_err(data_error)?;
+                copy(cx, &mut table, |row| out.push(&row.problem).map_err(data_error))?;
+                out.finish()
+            }
+            SourceKind::Attempts => {
+                let mut out = RowWriter::<Attempt>::create(&path, &meta).map_err(data_error)?;
+                copy(cx, &mut table, |row| out.push(&row).map_err(data_error))?;
+                out.finish()
+            }
+        };
+        let rows = rows.map_err(data_error)?.rows;
+        let summary = table.summary();
+        if summary.without_gold > 0 {
+            let first = summary.first_without_gold.as_ref().map(ToString::to_string).unwrap_or_default();
+            cx.message(Level::Warning, format!("{} rows have no gold answer by the gold rule, the first at {first}", summary.without_gold));
+        }
+        let mut result =
+            StageResult { stats: json!({ "read": summary.read, "without_gold": summary.without_gold }), ..StageResult::default() };
+        for (reason, count) in [("not (where)", summary.filtered), ("duplicate id", summary.duplicates)] {
+            if count > 0 {
+                result.dropped.insert(reason.to_owned(), count);
+            }
+        }
+        Ok(result.rows(ROWS, rows))
+    }
+}
+
+fn copy(cx: &StageContext<'_, App>, table: &mut Table, mut push: impl FnMut(Attempt) -> Result<(), StageError>) -> Result<(), StageError> {
+    for (at, row) in table.by_ref().enumerate() {
+        cx.check_cancelled()?;
+        push(row.map_err(data_error)?)?;
+        cx.progress(at as u64 + 1, None, "rows", &[]);
+    }
+    Ok(())
+}

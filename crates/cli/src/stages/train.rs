@@ -1,0 +1,228 @@
+//! `train`: a student learns from samples.
+
+use std::path::{Path, PathBuf};
+
+use potstill_curate::{SampleConfig, SampleMaker};
+use potstill_data::{Attempt, RowReader, Sample, read_all};
+use potstill_pipeline::{CheckContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_train::{Observer, Places, ScratchConfig, SftConfig, Student, TrainError, TrainEvent, device};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::joined::Joined;
+use super::{curate_error, data_error};
+use crate::app::App;
+
+/// Fine-tunes a student.
+pub(crate) type Train = Joined<Own, SftConfig>;
+
+/// The stage's own keys.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Own {
+    /// The folder of the model to start from (config.json, safetensors, tokenizer.json).
+    #[serde(default)]
+    student: Option<String>,
+    /// Start from random weights of this shape instead, with a tokenizer trained on the samples.
+    #[serde(default)]
+    from_scratch: Option<ScratchConfig>,
+    /// Share of the samples kept from training to measure the held-out loss on, whole problems at a time.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.5))]
+    held_out: f64,
+}
+
+/// The output with the trained model.
+pub(crate) const MODEL: &str = "model";
+
+impl Stage<App> for Train {
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
+        potstill_pipeline::some_inputs(inputs, &[Port::Samples, Port::Attempts])?;
+        Ok(vec![(MODEL.to_owned(), Port::Model)])
+    }
+
+    fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        match (&self.own.student, &self.own.from_scratch) {
+            (Some(_), Some(_)) => mistakes.push(
+                Mistake::at("student", "a student is either loaded or made from scratch, not both")
+                    .hint("leave `student` or `from_scratch` out"),
+            ),
+            (Some(folder), None) => mistakes.extend(cx.app.check_file("student", folder)),
+            (None, Some(shape)) => mistakes.extend(shape.validate().err().map(|e| Mistake::at("from_scratch", e.to_string()))),
+            // Without both, `init_from` must say where the model comes from; the run checks that.
+            (None, None) => {}
+        }
+        mistakes.extend(self.settings.validate().err().map(|e| Mistake::at(field(&e), e.to_string())));
+        mistakes.extend(device::parse(&self.settings.device).err().map(|e| Mistake::at("device", e.to_string())));
+        mistakes
+    }
+
+    fn identity(&self, app: &App) -> Result<Value, StageError> {
+        let mut settings = json!(self);
+        // Neither speed nor bookkeeping decides the weights.
+        if let Value::Object(keys) = &mut settings {
+            ["threads", "save_every", "keep_last", "student", "seed"].iter().for_each(|key| drop(keys.remove(*key)));
+        }
+        let student = self.own.student.as_ref().map(|folder| folder_hash(&app.path(folder))).transpose()?;
+        Ok(json!({ "settings": settings, "student": student }))
+    }
+
+    fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        let (samples, held_out) = self.samples(cx)?;
+        let config = SftConfig {
+            seed: cx.rng_seed("train"),
+            threads: if self.settings.threads == 0 { cx.app.threads } else { self.settings.threads },
+            ..self.settings.clone()
+        };
+        let init_seed = cx.rng_seed("init");
+        let student = self.student(cx, &samples, init_seed)?;
+        let marker = cx.out_file(MODEL, "config.json")?;
+        let output = marker.parent().map(Path::to_owned).unwrap_or_default();
+        let scratch = cx.scratch()?;
+        let places = Places { output: &output, work: Some(&scratch) };
+        let (_, report) =
+            potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, total: 0 }).map_err(train_error)?;
+        let mut stats = serde_json::to_value(&report).unwrap_or_default();
+        stats["start"] = self.start(init_seed, cx.app);
+        Ok(StageResult { stats, ..StageResult::default() }.entry(MODEL, "."))
+    }
+}
+
+impl Train {
+    /// Where the weights came from, so that an evaluation can load the untrained student.
+    fn start(&self, init_seed: u64, app: &App) -> Value {
+        match (&self.own.student, &self.own.from_scratch) {
+            (Some(folder), _) => json!({ "folder": app.path(folder).display().to_string() }),
+            (None, Some(_)) => json!({ "init_seed": init_seed.to_string() }),
+            (None, None) => json!({ "init_from": true }),
+        }
+    }
+
+    fn student(&self, cx: &StageContext<'_, App>, samples: &[Sample], init_seed: u64) -> Result<Student, StageError> {
+        let cpu = device::parse("cpu").map_err(train_error)?;
+        match (&self.own.student, &self.own.from_scratch, &cx.init_from) {
+            (Some(folder), _, None) => Student::load(&cx.app.path(folder), &cpu).map_err(train_error),
+            (None, Some(shape), None) => Student::from_scratch(shape, samples, init_seed, &cpu).map_err(train_error),
+            (None, None, Some(input)) => {
+                let folder = input.entry.clone().ok_or_else(|| StageError::failed(format!("`{}` has no model folder", input.stage)))?;
+                Student::load(&folder, &cpu).map_err(train_error)
+            }
+            (None, None, None) => {
+                Err(StageError::config("nothing says which student to train").hint("set `student`, `from_scratch` or `init_from`"))
+            }
+            _ => Err(StageError::config("`init_from` already says which student to train").hint("leave `student` and `from_scratch` out")),
+        }
+    }
+
+    /// All samples, attempts turned into samples as they are, parted by problem.
+    fn samples(&self, cx: &StageContext<'_, App>) -> Result<(Vec<Sample>, Vec<Sample>), StageError> {
+        let mut samples: Vec<Sample> = Vec::new();
+        for input in &cx.inputs {
+            match input.port {
+                Port::Attempts => {
+                    let maker = SampleMaker::new(&SampleConfig::default()).map_err(curate_error)?;
+                    for row in RowReader::<Attempt>::open(&input.files).map_err(data_error)? {
+                        samples.extend(maker.sample(&row.map_err(data_error)?).ok());
+                    }
+                }
+                _ => samples.extend(read_all::<Sample, _>(&input.files).map_err(data_error)?),
+            }
+        }
+        if samples.is_empty() {
+            let from: Vec<&str> = cx.inputs.iter().map(|i| i.stage.as_str()).collect();
+            return Err(StageError::failed(format!("no samples to train on: {} gave none", from.join(", ")))
+                .hint("`potstill show` tells what was dropped and why"));
+        }
+        let seed = cx.rng_seed("held_out");
+        let aside = |sample: &Sample| {
+            let rank = potstill_curate::text::seeded_rank(seed, "held_out", &sample.problem_id);
+            (rank as f64 / u64::MAX as f64) < self.own.held_out
+        };
+        let (held_out, train): (Vec<_>, Vec<_>) = samples.into_iter().partition(aside);
+        if held_out.is_empty() && self.own.held_out > 0.0 {
+            cx.message(Level::Warning, "too few problems to hold any out; the held-out loss is not measured");
+        }
+        Ok((train, held_out))
+    }
+}
+
+/// Passes a training run's events on.
+struct Watch<'a, 'c> {
+    cx: &'a StageContext<'c, App>,
+    total: u64,
+}
+
+impl Observer for Watch<'_, '_> {
+    fn event(&mut self, event: &TrainEvent) {
+        match event {
+            TrainEvent::Started { step, total_steps, .. } => {
+                self.total = *total_steps;
+                if *step > 0 {
+                    self.cx.message(Level::Info, format!("goes on from the checkpoint at step {step} of {total_steps}"));
+                }
+            }
+            TrainEvent::Step { step, loss, learning_rate, grad_norm, tokens_per_second, .. } => {
+                let fields = [
+                    ("loss", *loss),
+                    ("learning_rate", *learning_rate),
+                    ("grad_norm", *grad_norm),
+                    ("tokens_per_second", *tokens_per_second),
+                ];
+                self.cx.progress(*step, Some(self.total), "steps", &fields);
+            }
+            TrainEvent::Eval { step, loss, token_accuracy } => {
+                self.cx.message(
+                    Level::Info,
+                    format!("step {step}: held-out loss {loss:.4}, {:.1} % of its tokens predicted", token_accuracy * 100.0),
+                );
+            }
+            TrainEvent::Skipped { step, loss, samples, .. } => {
+                self.cx
+                    .message(Level::Warning, format!("step {step} was skipped, its loss is {loss}; its samples: {}", samples.join(", ")));
+            }
+            TrainEvent::TimeLimit { step } => {
+                self.cx.message(Level::Warning, format!("the time limit ended training at step {step} of {}", self.total))
+            }
+            _ => {}
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cx.cancelled()
+    }
+}
+
+/// The key that a configuration error is about.
+fn field(error: &TrainError) -> String {
+    match error {
+        TrainError::Config { field, .. } => (*field).to_owned(),
+        _ => String::new(),
+    }
+}
+
+pub(crate) fn train_error(error: TrainError) -> StageError {
+    match &error {
+        TrainError::Cancelled { .. } => StageError::cancelled(),
+        TrainError::Config { .. } => StageError::config(error.to_string()),
+        _ => StageError::failed(error.to_string()),
+    }
+}
+
+/// One hash over the files of a model folder, by name and content.
+fn folder_hash(folder: &Path) -> Result<String, StageError> {
+    let unreadable =
+        |e: std::io::Error| StageError::config(format!("the student's folder `{}` cannot be read", folder.display())).caused_by(e);
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        files.push(entry.map_err(unreadable)?.path());
+    }
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for file in files.iter().filter(|f| f.is_file()) {
+        hasher.update(file.file_name().map(|n| n.as_encoded_bytes()).unwrap_or_default());
+        hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
+    }
+    Ok(hasher.finalize().to_string())
+}
