@@ -226,7 +226,9 @@ fn client(url: &str, requests: usize, concurrency: usize, dir: &Path) -> Result<
         Ok(())
     })?;
     let wall = began.elapsed().as_secs_f64();
-    print_json(&json!({ "wall": wall, "cpu": cpu_seconds()?, "peak_mb": peak_mb()?, "rows": good, "truncated": report.truncated, "failed": report.totals.failed }))
+    print_json(
+        &json!({ "wall": wall, "cpu": cpu_seconds()?, "peak_mb": peak_mb()?, "rows": good, "truncated": report.truncated, "failed": report.totals.failed }),
+    )
 }
 
 fn fill(dir: &Path, records: usize) -> Result<()> {
@@ -245,7 +247,8 @@ fn fill(dir: &Path, records: usize) -> Result<()> {
             let journal = Arc::clone(&journal);
             tasks.spawn(async move {
                 let (reasoning, answer) = common::answer(behaviour, &number.to_string());
-                let body = json!({ "choices": [{ "message": { "reasoning_content": reasoning, "content": answer.to_string() } }] }).to_string();
+                let body =
+                    json!({ "choices": [{ "message": { "reasoning_content": reasoning, "content": answer.to_string() } }] }).to_string();
                 let key = RequestKey(*blake3::hash(&number.to_le_bytes()).as_bytes());
                 journal.append(key, &Record::Raw { body: body.into_bytes().into(), latency_ms: 200 }).await
             });

@@ -220,7 +220,12 @@ mod tests {
     #[test]
     fn cost_counts_cached_prompt_tokens_at_their_own_price() {
         let price = Price { input_per_million: 2.0, output_per_million: 8.0, cached_input_per_million: Some(0.5), batch_factor: Some(0.5) };
-        let usage = Usage { prompt_tokens: Some(1_000_000), cached_prompt_tokens: Some(400_000), completion_tokens: Some(500_000), ..Usage::default() };
+        let usage = Usage {
+            prompt_tokens: Some(1_000_000),
+            cached_prompt_tokens: Some(400_000),
+            completion_tokens: Some(500_000),
+            ..Usage::default()
+        };
         assert!((price.cost(&usage) - (1.2 + 0.2 + 4.0)).abs() < 1e-12);
         assert!((price.batch().cost(&usage) - 2.7).abs() < 1e-12);
     }

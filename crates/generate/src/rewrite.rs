@@ -192,7 +192,12 @@ mod tests {
     }
 
     fn original() -> Attempt {
-        Attempt { response: "It is 42, {prompt}.".into(), reasoning: Some("hm {response}".into()), cost_usd: Some(1.0), ..Attempt::default() }
+        Attempt {
+            response: "It is 42, {prompt}.".into(),
+            reasoning: Some("hm {response}".into()),
+            cost_usd: Some(1.0),
+            ..Attempt::default()
+        }
     }
 
     #[test]

@@ -4,12 +4,8 @@
 //! open the thinking themselves leave only the closing tag (vllm#13125).
 
 /// Opening and closing tag of a thought section.
-const THOUGHTS: [(&str, &str); 4] = [
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<thought>", "</thought>"),
-];
+const THOUGHTS: [(&str, &str); 4] =
+    [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<thought>", "</thought>")];
 
 /// Tags around the answer that mark it as such and are no part of it.
 const SOLUTION: (&str, &str) = ("<|begin_of_solution|>", "<|end_of_solution|>");
@@ -45,8 +41,7 @@ fn leading_thought(text: &str, first: bool) -> Option<(&str, &str)> {
     if !first {
         return None;
     }
-    let (position, open, close) =
-        THOUGHTS.iter().filter_map(|(open, close)| text.find(close).map(|at| (at, *open, *close))).min()?;
+    let (position, open, close) = THOUGHTS.iter().filter_map(|(open, close)| text.find(close).map(|at| (at, *open, *close))).min()?;
     let (thought, after) = (&text[..position], &text[position + close.len()..]);
     // With an opening tag further in, the text before it is not reasoning and the tags are not about this reply.
     (!thought.contains(open)).then(|| (thought.trim(), after.trim()))
@@ -79,11 +74,7 @@ mod tests {
         check("<think>a</think>say </think> b", Some("a"), "say </think> b");
         check("The tag <think> opens and </think> closes.", None, "The tag <think> opens and </think> closes.");
         check("<thinking>a</thinking>b", Some("a"), "b");
-        check(
-            "<|begin_of_thought|>\n\nhm\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n42\n\n<|end_of_solution|>",
-            Some("hm"),
-            "42",
-        );
+        check("<|begin_of_thought|>\n\nhm\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n42\n\n<|end_of_solution|>", Some("hm"), "42");
         check("<|begin_of_thought|>hm<|end_of_thought|><|begin_of_solution|>4", Some("hm"), "4");
         check("<|begin_of_thought|>hm", Some("hm"), "");
         check("", None, "");

@@ -116,8 +116,9 @@ async fn a_stream_is_put_together() {
 
 #[tokio::test]
 async fn refusals_are_told_in_the_servers_words_without_the_key() {
-    for (status, fatal) in [("401 Unauthorized", true), ("402 Payment Required", true), ("403 Forbidden", true), ("400 Bad Request", false)] {
-        let body = format!("{{\"error\":{{\"message\":\"Incorrect key: {KEY}, or sk-cana****90abcdef\"}}}}");
+    for (status, fatal) in [("401 Unauthorized", true), ("402 Payment Required", true), ("403 Forbidden", true), ("400 Bad Request", false)]
+    {
+        let body = format!("{{\"error\":{{\"message\":\"Incorrect key: {KEY}, or sk-canar****89abcdef\"}}}}");
         let (result, count) = after(whole(status, "", &body)).await;
         let error = result.unwrap_err();
         let shown = format!("{error} {error:?}");

@@ -74,7 +74,10 @@ async fn status(State(service): State<Shared>, Place(id): Place<String>) -> Json
             None => json!({ "choices": [{ "message": { "content": format!("re: {prompt}") }, "finish_reason": "stop" }],
                 "usage": { "prompt_tokens": 10, "completion_tokens": 100 } }),
         };
-        output += &format!("{}\n", json!({ "custom_id": line["custom_id"], "response": { "status_code": refused.unwrap_or(200), "body": body } }));
+        output += &format!(
+            "{}\n",
+            json!({ "custom_id": line["custom_id"], "response": { "status_code": refused.unwrap_or(200), "body": body } })
+        );
     }
     let file = format!("out-{number}");
     service.files.insert(file.clone(), output);

@@ -29,18 +29,36 @@ impl Bench {
     }
 
     fn config(&self) -> OpenAiConfig {
-        OpenAiConfig { max_concurrency: 32, timeout_seconds: 10.0, patience_seconds: 20.0, ..OpenAiConfig::new(&format!("http://{}/v1", self.address), "mock") }
+        OpenAiConfig {
+            max_concurrency: 32,
+            timeout_seconds: 10.0,
+            patience_seconds: 20.0,
+            ..OpenAiConfig::new(&format!("http://{}/v1", self.address), "mock")
+        }
     }
 
     fn teacher(&self) -> Arc<dyn Generator> {
         Arc::new(OpenAi::new(self.config(), None).unwrap())
     }
 
-    fn run(&self, count: usize, teacher: Arc<dyn Generator>, options: &RunOptions, judge: Option<&Judge<'_>>, journal: Option<&Path>) -> (Vec<Attempt>, RunReport) {
+    fn run(
+        &self,
+        count: usize,
+        teacher: Arc<dyn Generator>,
+        options: &RunOptions,
+        judge: Option<&Judge<'_>>,
+        journal: Option<&Path>,
+    ) -> (Vec<Attempt>, RunReport) {
         let journal = journal.map(|dir| Arc::new(Journal::open(dir).unwrap()));
-        let driver = Driver { runtime: self.runtime.handle(), generator: teacher, options, judge, journal, progress: &|_| (), cancel: &|| false };
+        let driver =
+            Driver { runtime: self.runtime.handle(), generator: teacher, options, judge, journal, progress: &|_| (), cancel: &|| false };
         let mut rows = Vec::new();
-        let report = driver.run(asks(count), &mut |attempt| { rows.push(attempt); Ok(()) }).unwrap();
+        let report = driver
+            .run(asks(count), &mut |attempt| {
+                rows.push(attempt);
+                Ok(())
+            })
+            .unwrap();
         (rows, report)
     }
 
@@ -73,14 +91,22 @@ fn judge(attempt: &Attempt) -> Verdict {
 
 #[test]
 fn every_good_answer_survives_a_bad_server_and_rows_come_in_order() {
-    let behaviour = Behaviour { latency_ms: 5, spread_ms: 5, reasoning_bytes: 200, faults: Faults { slow: 0.0, ..Faults::TABLE }, ..Behaviour::default() };
+    let behaviour = Behaviour {
+        latency_ms: 5,
+        spread_ms: 5,
+        reasoning_bytes: 200,
+        faults: Faults { slow: 0.0, ..Faults::TABLE },
+        ..Behaviour::default()
+    };
     let bench = Bench::new(behaviour);
     let (rows, report) = bench.run(100, bench.teacher(), &options(3), None, None);
     let ids: Vec<String> = rows.iter().map(Attempt::attempt_id).collect();
     let expected: Vec<String> = (0..100).flat_map(|problem| (0..3).map(move |sample| format!("p{problem}#{sample}"))).collect();
     assert_eq!(ids, expected);
     assert_eq!((report.totals.failed, report.totals.replies), (0, 300));
-    assert!(report.truncated > 0 && report.truncated == rows.iter().filter(|row| row.truncated && row.finish_reason == "length").count() as u64);
+    assert!(
+        report.truncated > 0 && report.truncated == rows.iter().filter(|row| row.truncated && row.finish_reason == "length").count() as u64
+    );
     assert!(bench.requests() > 300, "{}", bench.requests());
     assert!(rows.iter().all(|row| row.reasoning.as_ref().is_some_and(|text| text.len() > 150)));
     // The same answers make the same rows, whatever their order of arrival.
@@ -102,7 +128,8 @@ fn what_was_answered_is_not_asked_again() {
     assert_eq!(bench.requests(), 75);
     assert_eq!(more.len(), 75);
     // Another address, more concurrency: still nothing to ask.
-    let moved = OpenAi::new(OpenAiConfig { max_concurrency: 3, base_url: Some("http://127.0.0.1:9/v1".into()), ..bench.config() }, None).unwrap();
+    let moved =
+        OpenAi::new(OpenAiConfig { max_concurrency: 3, base_url: Some("http://127.0.0.1:9/v1".into()), ..bench.config() }, None).unwrap();
     assert_eq!(bench.run(25, Arc::new(moved), &options(3), None, Some(dir.path())).0, more);
 }
 
@@ -147,7 +174,11 @@ fn the_cap_is_never_overrun() {
     let bench = Bench::new(Behaviour { latency_ms: 3, spread_ms: 3, faults, ..Behaviour::default() });
     // A reply costs $0.001 for its 1,000 tokens, at worst $0.002.
     let price = Price { input_per_million: 0.0, output_per_million: 1.0, cached_input_per_million: None, batch_factor: None };
-    let capped = RunOptions { max_cost_usd: Some(0.05), sampling: Sampling { max_tokens: 2000, seed: Some(1), ..Sampling::default() }, ..options(1) };
+    let capped = RunOptions {
+        max_cost_usd: Some(0.05),
+        sampling: Sampling { max_tokens: 2000, seed: Some(1), ..Sampling::default() },
+        ..options(1)
+    };
     let teacher = Arc::new(OpenAi::new(OpenAiConfig { price: Some(price), ..bench.config() }, None).unwrap());
     let (rows, report) = bench.run(500, teacher, &capped, None, None);
     assert_eq!(report.stopped, Some(Stopped::Budget));
@@ -187,9 +218,22 @@ fn the_same_question_twice_is_sent_once() {
     let prompt = Prompt::default();
     let ask = |id: &str| Ok(prompt.ask(Problem { problem_id: id.into(), prompt: "same".into(), ..Problem::default() }));
     let options = options(1);
-    let driver = Driver { runtime: bench.runtime.handle(), generator: bench.teacher(), options: &options, judge: None, journal: None, progress: &|_| (), cancel: &|| false };
+    let driver = Driver {
+        runtime: bench.runtime.handle(),
+        generator: bench.teacher(),
+        options: &options,
+        judge: None,
+        journal: None,
+        progress: &|_| (),
+        cancel: &|| false,
+    };
     let mut rows = Vec::new();
-    driver.run([ask("a"), ask("b")].into_iter(), &mut |row| { rows.push(row); Ok(()) }).unwrap();
+    driver
+        .run([ask("a"), ask("b")].into_iter(), &mut |row| {
+            rows.push(row);
+            Ok(())
+        })
+        .unwrap();
     assert_eq!((rows.len(), bench.requests()), (2, 1));
 }
 
@@ -199,7 +243,15 @@ fn a_cancelled_run_keeps_what_was_paid() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Arc::new(Journal::open(dir.path()).unwrap());
     let options = options(1);
-    let driver = Driver { runtime: bench.runtime.handle(), generator: bench.teacher(), options: &options, judge: None, journal: Some(Arc::clone(&journal)), progress: &|_| (), cancel: &|| true };
+    let driver = Driver {
+        runtime: bench.runtime.handle(),
+        generator: bench.teacher(),
+        options: &options,
+        judge: None,
+        journal: Some(Arc::clone(&journal)),
+        progress: &|_| (),
+        cancel: &|| true,
+    };
     let report = driver.run(asks(1000), &mut |_| Ok(())).unwrap();
     assert_eq!(report.stopped, Some(Stopped::Cancelled));
     assert_eq!(journal.stats().records, bench.mock.seen.answered.load(Ordering::SeqCst));
@@ -211,7 +263,9 @@ fn the_key_is_sent_and_shows_nowhere() {
     const KEY: &str = "sk-canary-0123456789abcdef";
     let bench = Bench::new(Behaviour { reasoning_bytes: 100, faults: Faults { error: 0.3, ..Faults::default() }, ..Behaviour::default() });
     let dir = tempfile::tempdir().unwrap();
-    let teacher = Arc::new(OpenAi::new(OpenAiConfig { retries: 0, ..bench.config() }, Some(potstill_generate::SecretKey::new(KEY).unwrap())).unwrap());
+    let teacher = Arc::new(
+        OpenAi::new(OpenAiConfig { retries: 0, ..bench.config() }, Some(potstill_generate::SecretKey::new(KEY).unwrap())).unwrap(),
+    );
     let identity = teacher.identity().to_string();
     let (rows, report) = bench.run(30, teacher, &options(1), None, Some(dir.path()));
     assert_eq!(bench.mock.seen.keys.lock().unwrap()[0], format!("Bearer {KEY}"));

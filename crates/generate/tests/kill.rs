@@ -32,10 +32,16 @@ fn run(url: &str, dir: &Path) -> RunReport {
         cancel: &|| false,
     };
     let prompt = Prompt::default();
-    let asks = (0..PROBLEMS)
-        .map(|index| Ok(prompt.ask(Problem { problem_id: format!("p{index}"), prompt: format!("question {index}"), ..Problem::default() })));
+    let asks = (0..PROBLEMS).map(|index| {
+        Ok(prompt.ask(Problem { problem_id: format!("p{index}"), prompt: format!("question {index}"), ..Problem::default() }))
+    });
     let mut rows = 0;
-    let report = driver.run(asks, &mut |_| { rows += 1; Ok(()) }).unwrap();
+    let report = driver
+        .run(asks, &mut |_| {
+            rows += 1;
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(rows, PROBLEMS);
     report
 }

@@ -37,7 +37,10 @@ fn main() {
     });
     let seconds = started.elapsed().as_secs_f64();
     let rate = tokens_done.load(Ordering::Relaxed) as f64 / seconds;
-    println!("{layers}×{hidden} ({} parameters), batch {batch}×{length}, {threads} threads: {rate:.0} tokens/s forward and backward", config.num_parameters());
+    println!(
+        "{layers}×{hidden} ({} parameters), batch {batch}×{length}, {threads} threads: {rate:.0} tokens/s forward and backward",
+        config.num_parameters()
+    );
 }
 
 /// One forward and backward pass; returns its tokens.

@@ -24,7 +24,11 @@ fn main() {
     let prompts: Vec<Prompt> = (0..count).map(|i| Prompt { ids: checkpoint.tokenizer.encode(&prompt(i)).unwrap(), seed: 0 }).collect();
     let decoding = Decoding { max_new_tokens, stop_ids: vec![u32::MAX], threads: 2, batch_size: 8, ..Decoding::default() };
     let report = generate(&checkpoint.model, &checkpoint.tokenizer, &prompts, &decoding, &|_| true).unwrap();
-    let cases: Vec<_> = prompts.iter().zip(&report.outputs).map(|(prompt, output)| json!({ "prompt": prompt.ids, "continuation": output.ids, "text": output.text })).collect();
+    let cases: Vec<_> = prompts
+        .iter()
+        .zip(&report.outputs)
+        .map(|(prompt, output)| json!({ "prompt": prompt.ids, "continuation": output.ids, "text": output.text }))
+        .collect();
     std::fs::write(&arguments[1], serde_json::to_string_pretty(&cases).unwrap()).unwrap();
     println!("{} new tokens in {:.2} s: {:.0} tokens/s", report.new_tokens, report.seconds, report.new_tokens as f64 / report.seconds);
 }

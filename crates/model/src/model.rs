@@ -91,7 +91,13 @@ impl CausalLm {
     pub fn forward_hidden(&self, tokens: Tensor<2, Int>, layout: &SequenceLayout) -> Result<Tensor<2>> {
         let found = tokens.dims();
         if found != [layout.batch(), layout.len()] {
-            return Err(Error::Input(format!("the layout is {}×{}, but the tokens are {}×{}", layout.batch(), layout.len(), found[0], found[1])));
+            return Err(Error::Input(format!(
+                "the layout is {}×{}, but the tokens are {}×{}",
+                layout.batch(),
+                layout.len(),
+                found[0],
+                found[1]
+            )));
         }
         self.check_length(layout.longest())?;
         let mut x = self.embed(tokens.reshape([layout.tokens()]));
@@ -172,7 +178,12 @@ fn spec(config: &ModelConfig, kind: &LayerKind, rope: Option<&Arc<RopeTable>>) -
 
 impl DecoderLayer {
     /// `x [n, hidden]` through the block; `attention` maps merged projections to attention's output.
-    pub(crate) fn forward(&self, x: Tensor<2>, config: &ModelConfig, attention: impl FnOnce(Tensor<2>, &AttentionSpec) -> Tensor<2>) -> Tensor<2> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        config: &ModelConfig,
+        attention: impl FnOnce(Tensor<2>, &AttentionSpec) -> Tensor<2>,
+    ) -> Tensor<2> {
         let norm = |x: Tensor<2>, weight: &Param<Tensor<1>>| ops::rms_norm(x, weight.val(), config.rms_norm_eps);
         let optional = |x: Tensor<2>, weight: &Option<Param<Tensor<1>>>| match weight {
             Some(weight) => norm(x, weight),

@@ -38,7 +38,12 @@ pub(crate) trait FusedKernels: Backend {
     /// `x [n, d]`, `weight [d]` to `(y [n, d], scales [n])`.
     fn rms_norm_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// Gradients of `x` and `weight`.
-    fn rms_norm_backward(x: FloatTensor<Self>, weight: FloatTensor<Self>, scales: FloatTensor<Self>, dy: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn rms_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scales: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// `[n, 2·i]` to `[n, i]`.
     fn gated_forward(gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
     /// Gradient of `gate_up`.
@@ -46,9 +51,21 @@ pub(crate) trait FusedKernels: Backend {
     /// Merged projections `[n, row]` to `(out [n, heads·dim], log-sum-exp [heads, n])`.
     fn attention_forward(qkv: FloatTensor<Self>, layout: &SequenceLayout, spec: &AttentionSpec) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// Gradient of the merged projections.
-    fn attention_backward(qkv: FloatTensor<Self>, out: FloatTensor<Self>, lse: FloatTensor<Self>, dout: FloatTensor<Self>, layout: &SequenceLayout, spec: &AttentionSpec) -> FloatTensor<Self>;
+    fn attention_backward(
+        qkv: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        dout: FloatTensor<Self>,
+        layout: &SequenceLayout,
+        spec: &AttentionSpec,
+    ) -> FloatTensor<Self>;
     /// Weighted cross-entropy sum `[1]` of `hidden [n, d] · headᵀ [d, vocab]`; with `gradients` also those of both.
-    fn cross_entropy_forward(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: &Targets, gradients: bool) -> (FloatTensor<Self>, Option<(FloatTensor<Self>, FloatTensor<Self>)>);
+    fn cross_entropy_forward(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: &Targets,
+        gradients: bool,
+    ) -> (FloatTensor<Self>, Option<(FloatTensor<Self>, FloatTensor<Self>)>);
 }
 
 /// The differentiable operations.
@@ -64,7 +81,13 @@ pub(crate) trait FusedOps: Backend {
 #[backend_extension(Flex)]
 pub(crate) trait DecodeOps: Backend {
     /// Appends to the caches (in place when they are not shared) and attends; see [`kernels::decode::forward`].
-    fn attention_cached(qkv: FloatTensor<Self>, keys: FloatTensor<Self>, values: FloatTensor<Self>, steps: Arc<[Step]>, spec: AttentionSpec) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn attention_cached(
+        qkv: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        steps: Arc<[Step]>,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 // ---- the model's side ------------------------------------------------------------------------------------------
@@ -85,8 +108,15 @@ pub(crate) fn cross_entropy(hidden: Tensor<2>, head: Tensor<2>, targets: Targets
     Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(hidden.into_dispatch(), head.into_dispatch(), targets))
 }
 
-pub(crate) fn attention_cached(qkv: Tensor<2>, keys: Tensor<3>, values: Tensor<3>, steps: Arc<[Step]>, spec: &AttentionSpec) -> (Tensor<2>, Tensor<3>, Tensor<3>) {
-    let (out, keys, values) = <Dispatch as DecodeOps>::attention_cached(qkv.into_dispatch(), keys.into_dispatch(), values.into_dispatch(), steps, spec.clone());
+pub(crate) fn attention_cached(
+    qkv: Tensor<2>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
+    steps: Arc<[Step]>,
+    spec: &AttentionSpec,
+) -> (Tensor<2>, Tensor<3>, Tensor<3>) {
+    let (out, keys, values) =
+        <Dispatch as DecodeOps>::attention_cached(qkv.into_dispatch(), keys.into_dispatch(), values.into_dispatch(), steps, spec.clone());
     (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
 }
 
@@ -123,7 +153,9 @@ impl FusedKernels for Flex {
 
     fn rms_norm_backward(x: Host, weight: Host, scales: Host, dy: Host) -> (Host, Host) {
         let (n, d) = (rows(&x), last_dim(&x));
-        let (dx, dweight) = with(&x, |x| with(&weight, |weight| with(&scales, |scales| with(&dy, |dy| kernels::rms_norm::backward(x, weight, scales, dy)))));
+        let (dx, dweight) = with(&x, |x| {
+            with(&weight, |weight| with(&scales, |scales| with(&dy, |dy| kernels::rms_norm::backward(x, weight, scales, dy))))
+        });
         (host(dx, [n, d]), host(dweight, [d]))
     }
 
@@ -145,13 +177,17 @@ impl FusedKernels for Flex {
 
     fn attention_backward(qkv: Host, out: Host, lse: Host, dout: Host, layout: &SequenceLayout, spec: &AttentionSpec) -> Host {
         let shape = [rows(&qkv), spec.row()];
-        let grad = with(&qkv, |qkv| with(&out, |out| with(&lse, |lse| with(&dout, |dout| kernels::attention::backward(qkv, out, lse, dout, layout, spec)))));
+        let grad = with(&qkv, |qkv| {
+            with(&out, |out| with(&lse, |lse| with(&dout, |dout| kernels::attention::backward(qkv, out, lse, dout, layout, spec))))
+        });
         host(grad, shape)
     }
 
     fn cross_entropy_forward(hidden: Host, head: Host, targets: &Targets, gradients: bool) -> (Host, Option<(Host, Host)>) {
         let (n, width, vocab) = (rows(&hidden), last_dim(&hidden), rows(&head));
-        let loss = with(&hidden, |hidden| with(&head, |head| kernels::cross_entropy::forward(hidden, head, width, &targets.ids, &targets.weights, gradients)));
+        let loss = with(&hidden, |hidden| {
+            with(&head, |head| kernels::cross_entropy::forward(hidden, head, width, &targets.ids, &targets.weights, gradients))
+        });
         let gradients = gradients.then(|| (host(loss.dhidden, [n, width]), host(loss.dhead, [vocab, width])));
         (host(vec![loss.sum], [1]), gradients)
     }

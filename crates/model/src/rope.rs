@@ -80,7 +80,10 @@ impl RopeConfig {
             RopeScaling::Linear { factor } | RopeScaling::Dynamic { factor } => factor,
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
                 if !(low_freq_factor > 0.0 && high_freq_factor > low_freq_factor) || original == 0 {
-                    return Err(Error::config("rope_scaling", "needs 0 < low_freq_factor < high_freq_factor and a positive original length"));
+                    return Err(Error::config(
+                        "rope_scaling",
+                        "needs 0 < low_freq_factor < high_freq_factor and a positive original length",
+                    ));
                 }
                 factor
             }
@@ -110,7 +113,8 @@ impl RopeConfig {
                 (1.0 - smooth) * plain(i) / factor + smooth * plain(i)
             }
             RopeScaling::Yarn { factor, beta_fast, beta_slow, original, truncate, .. } => {
-                let dimension = |rotations: f64| head_dim as f64 * (original as f64 / (rotations * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+                let dimension =
+                    |rotations: f64| head_dim as f64 * (original as f64 / (rotations * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
                 let (mut low, mut high) = (dimension(beta_fast), dimension(beta_slow));
                 if truncate {
                     (low, high) = (low.floor(), high.ceil());
@@ -146,7 +150,11 @@ impl RopeTable {
     /// The table for heads of `head_dim`, ready for `positions` (up to a few thousand; later ones on demand).
     #[must_use]
     pub fn new(config: &RopeConfig, head_dim: usize, positions: usize) -> Arc<Self> {
-        let mut table = Self { inverse_frequencies: config.inverse_frequencies(head_dim), attention_factor: config.attention_factor(), ready: Vec::new() };
+        let mut table = Self {
+            inverse_frequencies: config.inverse_frequencies(head_dim),
+            attention_factor: config.attention_factor(),
+            ready: Vec::new(),
+        };
         table.ready = table.compute(0, positions.min(READY));
         Arc::new(table)
     }

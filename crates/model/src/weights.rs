@@ -130,8 +130,12 @@ struct NormNames {
     after_mlp: Option<&'static str>,
 }
 
-const PLAIN_NORMS: NormNames =
-    NormNames { pre_attention: "input_layernorm.weight", after_attention: None, pre_mlp: "post_attention_layernorm.weight", after_mlp: None };
+const PLAIN_NORMS: NormNames = NormNames {
+    pre_attention: "input_layernorm.weight",
+    after_attention: None,
+    pre_mlp: "post_attention_layernorm.weight",
+    after_mlp: None,
+};
 
 const SANDWICH_NORMS: NormNames = NormNames {
     pre_attention: "input_layernorm.weight",
@@ -228,7 +232,10 @@ impl CausalLm {
         })?;
         if self.config().norm_offset {
             // `export` writes norms as `w − 1`; gradients have no such offset.
-            named.iter_mut().filter(|(name, _)| name.ends_with("norm.weight")).for_each(|(_, values)| values.iter_mut().for_each(|g| *g += 1.0));
+            named
+                .iter_mut()
+                .filter(|(name, _)| name.ends_with("norm.weight"))
+                .for_each(|(_, values)| values.iter_mut().for_each(|g| *g += 1.0));
         }
         Ok(named)
     }

@@ -45,7 +45,8 @@ fn check(name: &str) {
     let expected = expected(name);
     let tokens: Vec<u32> = expected["tokens"].values.iter().map(|&token| token as u32).collect();
     let (batch, len) = (expected["tokens"].shape[0], expected["tokens"].shape[1]);
-    let input = Tensor::<2, Int>::from_data(TensorData::new(tokens.iter().map(|&token| token as i32).collect::<Vec<_>>(), [batch, len]), &device);
+    let input =
+        Tensor::<2, Int>::from_data(TensorData::new(tokens.iter().map(|&token| token as i32).collect::<Vec<_>>(), [batch, len]), &device);
     let hidden = model.forward_hidden(input, &SequenceLayout::dense(batch, len)).unwrap();
     let logits: Vec<f32> = model.lm_head(hidden.clone()).try_into_vec_as().unwrap();
     let apart = difference(&logits, &expected["logits"].values);

@@ -131,11 +131,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(listener: Option<Sender<Event>>, log: Option<(PathBuf, File)>) -> Self {
-        Self {
-            began: Instant::now(),
-            listener,
-            log: Mutex::new(log),
-        }
+        Self { began: Instant::now(), listener, log: Mutex::new(log) }
     }
 
     pub(crate) fn seconds(&self) -> f64 {
@@ -144,11 +140,7 @@ impl Events {
 
     pub(crate) fn send(&self, event: Event) {
         if let Some(trouble) = self.append(&event) {
-            self.tell(Event::Message {
-                stage: None,
-                level: Level::Warning,
-                text: trouble,
-            });
+            self.tell(Event::Message { stage: None, level: Level::Warning, text: trouble });
         }
         self.tell(event);
     }
@@ -162,22 +154,13 @@ impl Events {
 
     /// Writes the line; a log that cannot be written is given up with one message, for the work matters more.
     fn append(&self, event: &Event) -> Option<String> {
-        let record = Record {
-            t: (self.seconds() * 1e3).round() / 1e3,
-            event: event.clone(),
-        };
+        let record = Record { t: (self.seconds() * 1e3).round() / 1e3, event: event.clone() };
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let (path, file) = log.as_mut()?;
         let line = serde_json::to_string(&record).map(|line| line + "\n");
-        let written = line
-            .map_err(std::io::Error::from)
-            .and_then(|line| file.write_all(line.as_bytes()));
-        let trouble = written.err().map(|error| {
-            format!(
-                "cannot write the event log `{}`: {error}; the run goes on without it",
-                path.display()
-            )
-        });
+        let written = line.map_err(std::io::Error::from).and_then(|line| file.write_all(line.as_bytes()));
+        let trouble =
+            written.err().map(|error| format!("cannot write the event log `{}`: {error}; the run goes on without it", path.display()));
         if trouble.is_some() {
             *log = None;
         }

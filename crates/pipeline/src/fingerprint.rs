@@ -58,9 +58,7 @@ impl FromStr for Fingerprint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match blake3::Hash::from_hex(text) {
             Ok(hash) if hash.to_hex().as_str() == text => Ok(Self(*hash.as_bytes())),
-            _ => Err(format!(
-                "a fingerprint is 64 lowercase hexadecimal digits, found `{text}`"
-            )),
+            _ => Err(format!("a fingerprint is 64 lowercase hexadecimal digits, found `{text}`")),
         }
     }
 }
@@ -98,11 +96,7 @@ pub fn canonical(value: &Value) -> Value {
         Value::Object(object) => {
             let mut keys: Vec<&String> = object.keys().collect();
             keys.sort_unstable();
-            Value::Object(
-                keys.into_iter()
-                    .map(|key| (key.clone(), canonical(&object[key])))
-                    .collect::<Map<_, _>>(),
-            )
+            Value::Object(keys.into_iter().map(|key| (key.clone(), canonical(&object[key]))).collect::<Map<_, _>>())
         }
         Value::Array(array) => Value::Array(array.iter().map(canonical).collect()),
         other => other.clone(),
@@ -120,32 +114,15 @@ mod tests {
         let a = Fingerprint::of(&json!({"a": 1, "b": {"c": 2, "d": 3}}));
         let b = Fingerprint::of(&json!({"b": {"d": 3, "c": 2}, "a": 1}));
         assert_eq!(a, b);
-        let ups = |x, y| {
-            [
-                Upstream {
-                    fingerprint: x,
-                    output: "out",
-                },
-                Upstream {
-                    fingerprint: y,
-                    output: "out",
-                },
-            ]
-        };
+        let ups = |x, y| [Upstream { fingerprint: x, output: "out" }, Upstream { fingerprint: y, output: "out" }];
         let c = Fingerprint::of(&json!(3));
-        assert_ne!(
-            stage("k", 1, &json!({}), 0, &ups(a, c), None),
-            stage("k", 1, &json!({}), 0, &ups(c, a), None)
-        );
+        assert_ne!(stage("k", 1, &json!({}), 0, &ups(a, c), None), stage("k", 1, &json!({}), 0, &ups(c, a), None));
     }
 
     #[test]
     fn everything_that_decides_is_in_it() {
         let base = |kind, revision, identity, seed, output: &str| {
-            let up = Upstream {
-                fingerprint: Fingerprint::of(&json!(1)),
-                output,
-            };
+            let up = Upstream { fingerprint: Fingerprint::of(&json!(1)), output };
             stage(kind, revision, &identity, seed, &[up], None)
         };
         let first = base("k", 1, json!({"p": 1}), 1, "out");
@@ -163,16 +140,8 @@ mod tests {
     #[test]
     fn it_reads_back_what_it_writes_and_nothing_else() {
         let fingerprint = Fingerprint::of(&json!("x"));
-        assert_eq!(
-            fingerprint.to_string().parse::<Fingerprint>().unwrap(),
-            fingerprint
-        );
-        for wrong in [
-            "",
-            "abc",
-            "../../etc/passwd",
-            &fingerprint.to_string().to_uppercase(),
-        ] {
+        assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
+        for wrong in ["", "abc", "../../etc/passwd", &fingerprint.to_string().to_uppercase()] {
             assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
         }
     }

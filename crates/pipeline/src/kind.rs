@@ -190,21 +190,13 @@ impl PortError {
     /// The input at `index` carries `found` where only `accepted` are taken.
     #[must_use]
     pub fn wrong(index: usize, found: Port, accepted: &[Port]) -> Self {
-        Self {
-            input: Some(index),
-            message: format!("takes {}, found {found}", list_ports(accepted)),
-            hint: None,
-        }
+        Self { input: Some(index), message: format!("takes {}, found {found}", list_ports(accepted)), hint: None }
     }
 
     /// The number of inputs, or their combination, is wrong.
     #[must_use]
     pub fn number(message: impl Into<String>) -> Self {
-        Self {
-            input: None,
-            message: message.into(),
-            hint: None,
-        }
+        Self { input: None, message: message.into(), hint: None }
     }
 
     /// Adds what would be right.
@@ -233,10 +225,7 @@ fn list_ports(ports: &[Port]) -> String {
 pub fn no_inputs(inputs: &[Port]) -> Result<(), PortError> {
     match inputs {
         [] => Ok(()),
-        _ => Err(PortError::number(format!(
-            "takes no inputs, found {}",
-            inputs.len()
-        ))),
+        _ => Err(PortError::number(format!("takes no inputs, found {}", inputs.len()))),
     }
 }
 
@@ -248,11 +237,7 @@ pub fn one_input(inputs: &[Port], accepted: &[Port]) -> Result<Port, PortError> 
     match inputs {
         [port] if accepted.contains(port) => Ok(*port),
         [port] => Err(PortError::wrong(0, *port, accepted)),
-        _ => Err(PortError::number(format!(
-            "takes one input of {}, found {}",
-            list_ports(accepted),
-            inputs.len()
-        ))),
+        _ => Err(PortError::number(format!("takes one input of {}, found {}", list_ports(accepted), inputs.len()))),
     }
 }
 
@@ -262,18 +247,14 @@ pub fn one_input(inputs: &[Port], accepted: &[Port]) -> Result<Port, PortError> 
 /// There is no input, one is of none of the `accepted` ports, or they differ.
 pub fn some_inputs(inputs: &[Port], accepted: &[Port]) -> Result<Port, PortError> {
     let Some(first) = inputs.first() else {
-        return Err(PortError::number(format!(
-            "needs at least one input of {}",
-            list_ports(accepted)
-        )));
+        return Err(PortError::number(format!("needs at least one input of {}", list_ports(accepted))));
     };
     for (index, port) in inputs.iter().enumerate() {
         if !accepted.contains(port) {
             return Err(PortError::wrong(index, *port, accepted));
         }
         if port != first {
-            return Err(PortError::wrong(index, *port, &[*first])
-                .hint("all inputs of this stage carry the same kind of rows"));
+            return Err(PortError::wrong(index, *port, &[*first]).hint("all inputs of this stage carry the same kind of rows"));
         }
     }
     Ok(*first)
@@ -304,12 +285,7 @@ pub struct StageError {
 
 impl StageError {
     fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            hint: None,
-            source: None,
-        }
+        Self { class, message: message.into(), hint: None, source: None }
     }
 
     /// A failure that repeats.
@@ -383,9 +359,7 @@ impl fmt::Display for StageError {
 
 impl Error for StageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
 

@@ -24,14 +24,13 @@ pub use event::{Event, Level, Record};
 pub use file::{Draft, FileError, FileMistake, MAX_NAME, Mistake, Table, Teachers, near};
 pub use fingerprint::{Fingerprint, canonical};
 pub use kind::{
-    CheckContext, DefKind, ErrorClass, Estimate, EstimateContext, Kind, Port, PortError, Resource,
-    Stage, StageError, no_inputs, one_input, some_inputs, stage,
+    CheckContext, DefKind, ErrorClass, Estimate, EstimateContext, Kind, Port, PortError, Resource, Stage, StageError, no_inputs, one_input,
+    some_inputs, stage,
 };
 pub use pipeline::{Edge, Identity, Node, Pipeline, StageFailure};
 pub use plan::{PlanState, PlannedStage, plan};
 pub use run::{
-    CancelToken, Capacity, Input, Outcome, RunError, RunOptions, RunReport, RunSummary,
-    StageContext, StageResult, StageSummary, run,
+    CancelToken, Capacity, Input, Outcome, RunError, RunOptions, RunReport, RunSummary, StageContext, StageResult, StageSummary, run,
 };
 pub use schema::schema;
 pub use store::{Artifact, OutputInfo, Store, StoreError, Tokens};

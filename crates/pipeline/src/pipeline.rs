@@ -40,10 +40,7 @@ pub struct Edge {
 
 impl Edge {
     fn upstream(&self, identities: &[Identity]) -> Upstream<'_> {
-        Upstream {
-            fingerprint: identities[self.stage].fingerprint,
-            output: &self.output,
-        }
+        Upstream { fingerprint: identities[self.stage].fingerprint, output: &self.output }
     }
 }
 
@@ -76,11 +73,7 @@ impl<C> Node<C> {
     }
 
     pub(crate) fn failure(&self, error: StageError) -> StageFailure {
-        StageFailure {
-            stage: self.name.clone(),
-            kind: self.kind.name,
-            error,
-        }
+        StageFailure { stage: self.name.clone(), kind: self.kind.name, error }
     }
 }
 
@@ -112,15 +105,7 @@ impl<C> Pipeline<C> {
     /// # Errors
     /// Every stage whose files cannot be read.
     pub fn identify(&self, app: &C) -> Result<Vec<Identity>, Vec<StageFailure>> {
-        let own: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| {
-                node.stage
-                    .identity(app)
-                    .map_err(|error| node.failure(error))
-            })
-            .collect();
+        let own: Vec<_> = self.nodes.iter().map(|node| node.stage.identity(app).map_err(|error| node.failure(error))).collect();
         let mut failures = Vec::new();
         let mut identities: Vec<Identity> = Vec::new();
         for (node, parameters) in self.nodes.iter().zip(own) {
@@ -131,35 +116,17 @@ impl<C> Pipeline<C> {
                 Ok(parameters) => {
                     let parameters = fingerprint::canonical(&parameters);
                     let fingerprint = self.fingerprint(node, &parameters, &identities);
-                    identities.push(Identity {
-                        fingerprint,
-                        parameters,
-                    });
+                    identities.push(Identity { fingerprint, parameters });
                 }
             }
         }
-        if failures.is_empty() {
-            Ok(identities)
-        } else {
-            Err(failures)
-        }
+        if failures.is_empty() { Ok(identities) } else { Err(failures) }
     }
 
     fn fingerprint(&self, node: &Node<C>, parameters: &Value, before: &[Identity]) -> Fingerprint {
-        let inputs: Vec<Upstream<'_>> = node
-            .inputs
-            .iter()
-            .map(|edge| edge.upstream(before))
-            .collect();
+        let inputs: Vec<Upstream<'_>> = node.inputs.iter().map(|edge| edge.upstream(before)).collect();
         let init_from = node.init_from.as_ref().map(|edge| edge.upstream(before));
-        fingerprint::stage(
-            node.kind.name,
-            node.kind.revision,
-            parameters,
-            self.seed,
-            &inputs,
-            init_from.as_ref(),
-        )
+        fingerprint::stage(node.kind.name, node.kind.revision, parameters, self.seed, &inputs, init_from.as_ref())
     }
 
     /// The positions of the named stages and of everything they need; of all stages where no name is given.
@@ -173,9 +140,7 @@ impl<C> Pipeline<C> {
         }
         for index in (0..self.nodes.len()).rev().filter(|_| !targets.is_empty()) {
             if selected[index] {
-                self.nodes[index]
-                    .edges()
-                    .for_each(|edge| selected[edge.stage] = true);
+                self.nodes[index].edges().for_each(|edge| selected[edge.stage] = true);
             }
         }
         Ok(selected)

@@ -47,37 +47,21 @@ pub struct PlannedStage {
 ///
 /// # Errors
 /// Files that decide what a stage does cannot be read, or the store cannot.
-pub fn plan<C>(
-    pipeline: &Pipeline<C>,
-    store: Option<&Store>,
-    app: &C,
-) -> Result<Vec<PlannedStage>, RunError> {
+pub fn plan<C>(pipeline: &Pipeline<C>, store: Option<&Store>, app: &C) -> Result<Vec<PlannedStage>, RunError> {
     let identities = pipeline.identify(app).map_err(RunError::Identity)?;
     let known = store.map(known_stages).transpose()?.unwrap_or_default();
     let mut planned: Vec<PlannedStage> = Vec::new();
     for (node, identity) in pipeline.nodes().iter().zip(&identities) {
-        let artifact = store
-            .map(|store| store.find(&identity.fingerprint))
-            .transpose()?
-            .flatten();
+        let artifact = store.map(|store| store.find(&identity.fingerprint)).transpose()?.flatten();
         let state = match &artifact {
             Some(_) => PlanState::Cached,
-            None if known.contains(&(node.name.clone(), node.kind.name.to_owned())) => {
-                PlanState::Stale
-            }
+            None if known.contains(&(node.name.clone(), node.kind.name.to_owned())) => PlanState::Stale,
             None => PlanState::New,
         };
-        let input_rows: Vec<Option<u64>> = node
-            .inputs
-            .iter()
-            .map(|edge| planned[edge.stage].rows)
-            .collect();
+        let input_rows: Vec<Option<u64>> = node.inputs.iter().map(|edge| planned[edge.stage].rows).collect();
         let estimate = match &artifact {
             Some(_) => None,
-            None => node.stage.estimate(&EstimateContext {
-                app,
-                input_rows: &input_rows,
-            }),
+            None => node.stage.estimate(&EstimateContext { app, input_rows: &input_rows }),
         };
         let rows = match &artifact {
             Some(artifact) => artifact.manifest.rows(),
@@ -86,10 +70,7 @@ pub fn plan<C>(
         planned.push(PlannedStage {
             name: node.name.clone(),
             kind: node.kind.name,
-            inputs: node
-                .edges()
-                .map(|edge| format!("{}.{}", pipeline.nodes()[edge.stage].name, edge.output))
-                .collect(),
+            inputs: node.edges().map(|edge| format!("{}.{}", pipeline.nodes()[edge.stage].name, edge.output)).collect(),
             outputs: node.outputs.clone(),
             fingerprint: identity.fingerprint,
             state,

@@ -12,38 +12,30 @@ pub fn schema<C, T>(kinds: &[Kind<C>], teachers: &[DefKind<T>]) -> Value {
     let mut definitions = Map::new();
     let stages = kinds.iter().map(|kind| {
         let mut edges = Map::new();
-        edges.insert("inputs".to_owned(), json!({
-            "description": "Where the rows or models come from: names of stages, or `STAGE.OUTPUT`.",
-            "type": "array", "items": { "type": "string" },
-        }));
+        edges.insert(
+            "inputs".to_owned(),
+            json!({
+                "description": "Where the rows or models come from: names of stages, or `STAGE.OUTPUT`.",
+                "type": "array", "items": { "type": "string" },
+            }),
+        );
         if kind.init_from {
-            edges.insert("init_from".to_owned(), json!({
-                "description": "The stage whose model this one starts from.", "type": "string",
-            }));
+            edges.insert(
+                "init_from".to_owned(),
+                json!({
+                    "description": "The stage whose model this one starts from.", "type": "string",
+                }),
+            );
         }
         (format!("stage.{}", kind.name), entry(kind.name, kind.about, edges, (kind.schema)(&mut generator)))
     });
     let stages: Vec<(String, Value)> = stages.collect();
     let teachers: Vec<(String, Value)> = teachers
         .iter()
-        .map(|kind| {
-            (
-                format!("teacher.{}", kind.name),
-                entry(
-                    kind.name,
-                    kind.about,
-                    Map::new(),
-                    (kind.schema)(&mut generator),
-                ),
-            )
-        })
+        .map(|kind| (format!("teacher.{}", kind.name), entry(kind.name, kind.about, Map::new(), (kind.schema)(&mut generator))))
         .collect();
-    let one_of = |entries: &[(String, Value)]| {
-        entries
-            .iter()
-            .map(|(name, _)| json!({ "$ref": format!("#/$defs/{name}") }))
-            .collect::<Vec<_>>()
-    };
+    let one_of =
+        |entries: &[(String, Value)]| entries.iter().map(|(name, _)| json!({ "$ref": format!("#/$defs/{name}") })).collect::<Vec<_>>();
     let (stage, teacher) = (one_of(&stages), one_of(&teachers));
     definitions.extend(stages);
     definitions.extend(teachers);
@@ -81,10 +73,7 @@ fn entry(name: &str, about: &str, edges: Map<String, Value>, own: Schema) -> Val
         return schema;
     };
     let mut properties = Map::new();
-    properties.insert(
-        "kind".to_owned(),
-        json!({ "description": about, "const": name }),
-    );
+    properties.insert("kind".to_owned(), json!({ "description": about, "const": name }));
     properties.extend(edges);
     if let Some(Value::Object(own)) = object.remove("properties") {
         properties.extend(own);

@@ -37,7 +37,12 @@ fn main() {
     let mut moments = Moments::zeros(&sizes);
     let engine = Engine { device, threads };
     let config = SftConfig { learning_rate: 1e-3, ..SftConfig::default() };
-    println!("{} parameters, {} micro-batches of about {} tokens", sizes.iter().sum::<usize>(), batches.len(), batch * length / batches.len());
+    println!(
+        "{} parameters, {} micro-batches of about {} tokens",
+        sizes.iter().sum::<usize>(),
+        batches.len(),
+        batch * length / batches.len()
+    );
     let mut best = f64::INFINITY;
     let begun = Instant::now();
     let mut step = 0;
@@ -48,15 +53,31 @@ fn main() {
         let norm = global_norm(&found.gradients);
         let optimizer = AdamW::new(&config, 1e-3, step);
         model = params::update(model, &mut |index, values| {
-            optimizer.update(values, &found.gradients[index], &mut moments.first[index], &mut moments.second[index], 1.0, infos[index].decay);
+            optimizer.update(
+                values,
+                &found.gradients[index],
+                &mut moments.first[index],
+                &mut moments.second[index],
+                1.0,
+                infos[index].decay,
+            );
         });
         let seconds = start.elapsed().as_secs_f64();
         best = best.min(seconds);
         if step < 3 {
-            println!("step {step}: loss {:.4} norm {norm:.3} {:.1} ms, of them optimizer {:.1} ms", found.sum.mean(), seconds * 1e3, seconds * 1e3 - forward_backward.as_secs_f64() * 1e3);
+            println!(
+                "step {step}: loss {:.4} norm {norm:.3} {:.1} ms, of them optimizer {:.1} ms",
+                found.sum.mean(),
+                seconds * 1e3,
+                seconds * 1e3 - forward_backward.as_secs_f64() * 1e3
+            );
         }
         step += 1;
     }
     let mean = begun.elapsed().as_secs_f64() / step as f64;
-    println!("{threads} threads: {:.0} tokens/s mean, {:.0} best, over {step} steps", (batch * length) as f64 / mean, (batch * length) as f64 / best);
+    println!(
+        "{threads} threads: {:.0} tokens/s mean, {:.0} best, over {step} steps",
+        (batch * length) as f64 / mean,
+        (batch * length) as f64 / best
+    );
 }

@@ -37,7 +37,9 @@ fn main() {
     let samples: Vec<Sample> = (0..100).map(sample).collect();
     let (student, learning_rate) = match arguments.next() {
         Some(student) => (Student::load(&student, &device).unwrap(), 1e-5),
-        None => (Student::from_scratch(&ScratchConfig { hidden_size: 64, ..ScratchConfig::default() }, &samples, 7, &device).unwrap(), 3e-3),
+        None => {
+            (Student::from_scratch(&ScratchConfig { hidden_size: 64, ..ScratchConfig::default() }, &samples, 7, &device).unwrap(), 3e-3)
+        }
     };
     student.save(&folder.join("student")).unwrap();
     let config = SftConfig {

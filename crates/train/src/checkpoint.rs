@@ -210,13 +210,19 @@ fn write_tensors(path: &Path, params: &[ParamInfo], groups: &[(&str, &Vec<Vec<f3
         let named = params.iter().zip(values.iter());
         named.map(move |(param, values)| (format!("{prefix}{}", param.name), Values { shape: &param.shape, values }))
     });
-    safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|error| TrainError::Io { action: "cannot write", path: path.into(), source: std::io::Error::other(error) })
+    safetensors::serialize_to_file(tensors, None, path).map_err(|error| TrainError::Io {
+        action: "cannot write",
+        path: path.into(),
+        source: std::io::Error::other(error),
+    })
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let text = serde_json::to_vec_pretty(value)
-        .map_err(|error| TrainError::Io { action: "cannot write", path: path.into(), source: error.into() })?;
+    let text = serde_json::to_vec_pretty(value).map_err(|error| TrainError::Io {
+        action: "cannot write",
+        path: path.into(),
+        source: error.into(),
+    })?;
     fs::write(path, text).map_err(TrainError::io("cannot write", path))?;
     sync(path)
 }

@@ -31,10 +31,10 @@ pub mod student;
 pub mod tensorboard;
 pub mod trainer;
 
+pub use checkpoint::Lowest;
 pub use config::{OverLong, SftConfig};
 pub use error::{Result, TrainError};
 pub use observe::{Observer, TrainEvent};
-pub use checkpoint::Lowest;
 pub use report::{HeldOut, TrainReport};
 pub use schedule::{Schedule, ScheduleKind};
 pub use student::{ScratchConfig, Student};

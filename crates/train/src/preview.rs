@@ -103,12 +103,7 @@ fn show(student: &Student, document: &Document) -> Result<PreviewSample> {
         pieces.push(Piece { text, trained: trained(from) });
         from = to;
     }
-    Ok(PreviewSample {
-        sample_id: document.sample_id.clone(),
-        tokens: document.tokens.len(),
-        trained_tokens: document.trained(),
-        pieces,
-    })
+    Ok(PreviewSample { sample_id: document.sample_id.clone(), tokens: document.tokens.len(), trained_tokens: document.trained(), pieces })
 }
 
 fn ends_special(student: &Student, document: &Document) -> bool {

@@ -132,7 +132,8 @@ fn turn_ends(trained: &[bool]) -> impl Iterator<Item = usize> {
 
 /// Whether a token is one that decoding leaves out when it leaves out special tokens.
 pub(crate) fn is_special(tokenizer: &Tokenizer, token: u32) -> bool {
-    tokenizer.decode(&[token], true).is_ok_and(|text| text.is_empty()) && tokenizer.decode(&[token], false).is_ok_and(|text| !text.is_empty())
+    tokenizer.decode(&[token], true).is_ok_and(|text| text.is_empty())
+        && tokenizer.decode(&[token], false).is_ok_and(|text| !text.is_empty())
 }
 
 /// Length of `part` if the whole text begins with it.

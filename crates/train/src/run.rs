@@ -103,7 +103,10 @@ impl<'a> Run<'a> {
 
     /// All steps; gives back the finished model and what was done.
     pub(crate) fn work(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
-        if self.resumed_from.is_none() {
+        if self.resumed_from.is_some() {
+            // The log has it already.
+            observer.event(&self.started());
+        } else {
             self.tell(observer, &self.started())?;
             self.state.before = self.evaluate(&model, observer)?.map(Into::into);
         }
@@ -134,7 +137,7 @@ impl<'a> Run<'a> {
 
     fn started(&self) -> TrainEvent {
         TrainEvent::Started {
-            step: 0,
+            step: self.state.step,
             total_steps: self.total,
             parameters: self.parameters(),
             rows: self.corpus.rows.len(),

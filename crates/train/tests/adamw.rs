@@ -26,8 +26,7 @@ fn gradient(step: usize, index: usize) -> f32 {
 #[test]
 fn follows_pytorch() {
     let golden: Golden = serde_json::from_str(include_str!("reference/adamw_golden.json")).unwrap();
-    let config =
-        SftConfig { betas: golden.betas, eps: golden.eps, weight_decay: golden.weight_decay, ..SftConfig::default() };
+    let config = SftConfig { betas: golden.betas, eps: golden.eps, weight_decay: golden.weight_decay, ..SftConfig::default() };
     for course in &golden.runs {
         let mut values = golden.start.clone();
         let mut moments = Moments::zeros(&[values.len()]);

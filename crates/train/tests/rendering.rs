@@ -113,10 +113,7 @@ fn what_cannot_be_masked_exactly_is_refused_with_the_sample_id() {
 
     let student = student(&samples(4));
     let renderer = Renderer::new(&student.template);
-    for (sample, reason) in [
-        (chat(&[("user", "a")]), "no assistant message"),
-        (chat(&[("assistant", "a")]), "nothing prompts it"),
-    ] {
+    for (sample, reason) in [(chat(&[("user", "a")]), "no assistant message"), (chat(&[("assistant", "a")]), "nothing prompts it")] {
         assert!(renderer.text(&sample).unwrap_err().to_string().contains(reason));
     }
 }

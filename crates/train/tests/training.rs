@@ -171,10 +171,15 @@ fn the_best_weights_are_kept_and_patience_ends_the_run() {
     let base = SftConfig { max_steps: Some(60), learning_rate: 1e-2, eval_every: Some(2), schedule, ..config() };
     let config = SftConfig { keep_best: true, patience: Some(3), ..base };
     let ran = run(&config, &samples, &held_out, None, None).unwrap();
-    let losses: Vec<(u64, f64)> = ran.recorder.events.iter().filter_map(|event| match event {
-        TrainEvent::Eval { step, loss, .. } if *step > 0 => Some((*step, *loss)),
-        _ => None,
-    }).collect();
+    let losses: Vec<(u64, f64)> = ran
+        .recorder
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            TrainEvent::Eval { step, loss, .. } if *step > 0 => Some((*step, *loss)),
+            _ => None,
+        })
+        .collect();
     let lowest = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     let best = ran.report.best.unwrap();
     assert_eq!((best.step, best.held_out.loss), lowest);

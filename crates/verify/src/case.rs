@@ -122,12 +122,7 @@ pub struct Judgement {
 impl Judgement {
     /// A judgement without an extracted answer; add one by [`Judgement::of`].
     pub fn new(verdict: Verdict, proof: Proof, note: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            extracted: None,
-            proof,
-            note: note.into(),
-        }
+        Self { verdict, extracted: None, proof, note: note.into() }
     }
 
     /// The answer is right.

@@ -39,6 +39,5 @@ pub enum VerifyError {
 }
 
 fn did_you_mean(near: &[&str]) -> String {
-    near.first()
-        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+    near.first().map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }

@@ -24,9 +24,7 @@ struct Exact {
 
 /// Builds the verifier.
 pub(crate) fn build(options: &VerifyOptions) -> Result<Box<dyn Verifier>, VerifyError> {
-    Ok(Box::new(Exact {
-        options: options.clone(),
-    }))
+    Ok(Box::new(Exact { options: options.clone() }))
 }
 
 impl Verifier for Exact {
@@ -39,10 +37,7 @@ impl Verifier for Exact {
             if self.normal(gold) == self.normal(answer.text) {
                 Judgement::correct(Proof::Exact, "the same text")
             } else {
-                Judgement::incorrect(
-                    Proof::Exact,
-                    format!("not the text `{}`", shown(gold, SHOWN)),
-                )
+                Judgement::incorrect(Proof::Exact, format!("not the text `{}`", shown(gold, SHOWN)))
             }
         })
     }
@@ -50,19 +45,12 @@ impl Verifier for Exact {
 
 impl Exact {
     fn normal(&self, answer: &str) -> String {
-        let ExactOptions {
-            case_sensitive,
-            keep_whitespace,
-        } = self.options.exact;
+        let ExactOptions { case_sensitive, keep_whitespace } = self.options.exact;
         if !keep_whitespace {
             return text::normalize(answer, case_sensitive);
         }
         let answer = text::unwrap(answer);
-        if case_sensitive {
-            answer.to_owned()
-        } else {
-            answer.to_lowercase()
-        }
+        if case_sensitive { answer.to_owned() } else { answer.to_lowercase() }
     }
 }
 
@@ -72,60 +60,25 @@ mod tests {
     use crate::Verdict;
 
     fn verdict(options: ExactOptions, gold: &str, response: &str) -> Verdict {
-        let options = VerifyOptions {
-            exact: options,
-            ..VerifyOptions::default()
-        };
-        let case = Case {
-            gold: Some(gold),
-            response,
-            ..Case::default()
-        };
+        let options = VerifyOptions { exact: options, ..VerifyOptions::default() };
+        let case = Case { gold: Some(gold), response, ..Case::default() };
         build(&options).unwrap().verify(&case).verdict
     }
 
     #[test]
     fn case_and_spacing_are_settings() {
-        let strict = ExactOptions {
-            case_sensitive: true,
-            keep_whitespace: true,
-        };
-        assert_eq!(
-            verdict(
-                ExactOptions::default(),
-                "New York",
-                "<answer>new\n york.</answer>"
-            ),
-            Verdict::Correct
-        );
-        assert_eq!(
-            verdict(strict, "New York", "<answer>new york</answer>"),
-            Verdict::Incorrect
-        );
-        assert_eq!(
-            verdict(strict, "New York", "<answer>New  York</answer>"),
-            Verdict::Incorrect
-        );
-        assert_eq!(
-            verdict(strict, "New York", "<answer>New York</answer>"),
-            Verdict::Correct
-        );
-        assert_eq!(
-            verdict(ExactOptions::default(), "Yorks", "<answer>York</answer>"),
-            Verdict::Incorrect
-        );
+        let strict = ExactOptions { case_sensitive: true, keep_whitespace: true };
+        assert_eq!(verdict(ExactOptions::default(), "New York", "<answer>new\n york.</answer>"), Verdict::Correct);
+        assert_eq!(verdict(strict, "New York", "<answer>new york</answer>"), Verdict::Incorrect);
+        assert_eq!(verdict(strict, "New York", "<answer>New  York</answer>"), Verdict::Incorrect);
+        assert_eq!(verdict(strict, "New York", "<answer>New York</answer>"), Verdict::Correct);
+        assert_eq!(verdict(ExactOptions::default(), "Yorks", "<answer>York</answer>"), Verdict::Incorrect);
     }
 
     #[test]
     fn without_gold_nothing_is_decided() {
-        let judgement = build(&VerifyOptions::default()).unwrap().verify(&Case {
-            response: "4",
-            ..Case::default()
-        });
-        assert_eq!(
-            (judgement.verdict, judgement.proof),
-            (Verdict::Undecided, Proof::BadGold)
-        );
+        let judgement = build(&VerifyOptions::default()).unwrap().verify(&Case { response: "4", ..Case::default() });
+        assert_eq!((judgement.verdict, judgement.proof), (Verdict::Undecided, Proof::BadGold));
         assert_eq!(judgement.extracted.as_deref(), Some("4"));
     }
 }

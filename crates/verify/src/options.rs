@@ -3,9 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    CountdownOptions, ExactOptions, ExtractOptions, Judgement, MathPolicy, NumberOptions, Proof,
-};
+use crate::{CountdownOptions, ExactOptions, ExtractOptions, Judgement, MathPolicy, NumberOptions, Proof};
 
 /// Settings of the verifiers. Every verifier reads the common ones and its own table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -11,26 +11,18 @@ pub(crate) fn gold<'a>(case: &Case<'a>) -> Result<&'a str, Judgement> {
         return Err(Judgement::bad_gold("the problem has no gold answer"));
     };
     let marked = extract::all_answers(gold).pop();
-    let marked =
-        marked.filter(|answer| matches!(answer.how, How::Boxed | How::AnswerTag | How::Hashes));
+    let marked = marked.filter(|answer| matches!(answer.how, How::Boxed | How::AnswerTag | How::Hashes));
     Ok(marked.map_or(gold, |answer| answer.text))
 }
 
 /// The answer of a case's reply, or the judgement that there is none.
-pub(crate) fn answer<'a>(
-    case: &Case<'a>,
-    options: &VerifyOptions,
-) -> Result<Extracted<'a>, Judgement> {
+pub(crate) fn answer<'a>(case: &Case<'a>, options: &VerifyOptions) -> Result<Extracted<'a>, Judgement> {
     extract::extract(case.response, &options.extract).ok_or_else(|| options.no_answer.judgement())
 }
 
 /// A short form of `text` for a note, on one line and at most `limit` characters.
 pub(crate) fn shown(text: &str, limit: usize) -> String {
-    let mut line: String = text
-        .chars()
-        .take(limit)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut line: String = text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(limit).is_some() {
         line.push('…');
     }
@@ -41,11 +33,7 @@ pub(crate) fn shown(text: &str, limit: usize) -> String {
 pub(crate) const SHOWN: usize = 60;
 
 /// Reads gold and answer, compares them, and attaches the answer to the judgement.
-pub(crate) fn judge<'a>(
-    case: &Case<'a>,
-    options: &VerifyOptions,
-    compare: impl FnOnce(&'a str, &Extracted<'a>) -> Judgement,
-) -> Judgement {
+pub(crate) fn judge<'a>(case: &Case<'a>, options: &VerifyOptions, compare: impl FnOnce(&'a str, &Extracted<'a>) -> Judgement) -> Judgement {
     let gold = match gold(case) {
         Ok(gold) => gold,
         Err(judgement) => return with_answer(judgement, case, options),
@@ -57,11 +45,7 @@ pub(crate) fn judge<'a>(
 }
 
 /// A judgement about the gold still shows what the reply answered.
-pub(crate) fn with_answer(
-    judgement: Judgement,
-    case: &Case<'_>,
-    options: &VerifyOptions,
-) -> Judgement {
+pub(crate) fn with_answer(judgement: Judgement, case: &Case<'_>, options: &VerifyOptions) -> Judgement {
     match extract::extract(case.response, &options.extract) {
         Some(answer) => judgement.of(answer.text),
         None => judgement,

@@ -16,31 +16,11 @@ pub struct VerifierKind {
 
 /// Every verifier, by name.
 pub static VERIFIERS: &[VerifierKind] = &[
-    VerifierKind {
-        name: "exact",
-        about: "the answer equals the gold as text",
-        build: exact::build,
-    },
-    VerifierKind {
-        name: "choice",
-        about: "the chosen option, by its label or by its text",
-        build: choice::build,
-    },
-    VerifierKind {
-        name: "number",
-        about: "the answer is the gold number, exactly or within a stated tolerance",
-        build: number::build,
-    },
-    VerifierKind {
-        name: "math",
-        about: "the answer is mathematically the gold answer, in any notation",
-        build: math::build,
-    },
-    VerifierKind {
-        name: "countdown",
-        about: "an expression over the given numbers that reaches the target",
-        build: countdown::build,
-    },
+    VerifierKind { name: "exact", about: "the answer equals the gold as text", build: exact::build },
+    VerifierKind { name: "choice", about: "the chosen option, by its label or by its text", build: choice::build },
+    VerifierKind { name: "number", about: "the answer is the gold number, exactly or within a stated tolerance", build: number::build },
+    VerifierKind { name: "math", about: "the answer is mathematically the gold answer, in any notation", build: math::build },
+    VerifierKind { name: "countdown", about: "an expression over the given numbers that reaches the target", build: countdown::build },
 ];
 
 /// Builds the verifier called `name`.
@@ -60,14 +40,8 @@ fn unknown(name: &str) -> VerifyError {
     let mut near: Vec<(usize, &'static str)> = known
         .iter()
         .map(|&kind| (strsim::damerau_levenshtein(&wanted, kind), kind))
-        .filter(|&(distance, kind)| {
-            distance <= 2 || kind.starts_with(&wanted) || wanted.starts_with(kind)
-        })
+        .filter(|&(distance, kind)| distance <= 2 || kind.starts_with(&wanted) || wanted.starts_with(kind))
         .collect();
     near.sort_unstable();
-    VerifyError::UnknownVerifier {
-        name: name.to_owned(),
-        near: near.into_iter().map(|(_, kind)| kind).collect(),
-        known,
-    }
+    VerifyError::UnknownVerifier { name: name.to_owned(), near: near.into_iter().map(|(_, kind)| kind).collect(), known }
 }

@@ -49,7 +49,5 @@ pub(crate) fn unwrap(text: &str) -> &str {
 }
 
 fn trim_stops(text: &str) -> &str {
-    text.trim()
-        .trim_end_matches(['.', '。', ',', '，', ';'])
-        .trim_end()
+    text.trim().trim_end_matches(['.', '。', ',', '，', ';']).trim_end()
 }

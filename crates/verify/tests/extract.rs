@@ -18,17 +18,9 @@ fn check(reply: &str, text: &str, how: How) {
 #[test]
 fn boxes() {
     check(r"so \boxed{42}.", "42", How::Boxed);
-    check(
-        r"\boxed{\frac{1}{\sqrt{2}}}",
-        r"\frac{1}{\sqrt{2}}",
-        How::Boxed,
-    );
+    check(r"\boxed{\frac{1}{\sqrt{2}}}", r"\frac{1}{\sqrt{2}}", How::Boxed);
     check(r"\boxed{\{1, 2\}}", r"\{1, 2\}", How::Boxed);
-    check(
-        r"\boxed{\left\{x \mid x > 0\right\}}",
-        r"\left\{x \mid x > 0\right\}",
-        How::Boxed,
-    );
+    check(r"\boxed{\left\{x \mid x > 0\right\}}", r"\left\{x \mid x > 0\right\}", How::Boxed);
     check(r"\fbox{7}", "7", How::Boxed);
     check(r"\boxed 5$", "5", How::Boxed);
     check(r"$\boxed5$", "5", How::Boxed);
@@ -37,11 +29,7 @@ fn boxes() {
     check(r"\boxed{\boxed{5}}", "5", How::Boxed);
     check(r"\boxed{3} but rather \boxed{4}", "4", How::Boxed);
     check("$$\\boxed{\n12\n}$$", "12", How::Boxed);
-    check(
-        r"The final answer is $\boxed{8}$. I hope it is correct.",
-        "8",
-        How::Boxed,
-    );
+    check(r"The final answer is $\boxed{8}$. I hope it is correct.", "8", How::Boxed);
     check(r"Put it in \boxed{}. The answer is 6.", "6", How::Phrase);
     check(r"\boxed{\text{(B)}}", r"\text{(B)}", How::Boxed);
 }
@@ -52,16 +40,8 @@ fn unclosed_marks() {
     check(r"\boxed{1} then \boxed{2", "1", How::Boxed);
     check(r"<answer> (1+2)*3", "(1+2)*3", How::Unclosed);
     check("<answer>5\n\nThat was it.", "5", How::Unclosed);
-    check(
-        "write it in <ANSWER> tags: <ANSWER>3</ANSWER>",
-        "3",
-        How::AnswerTag,
-    );
-    check(
-        "<ANSWER>3</ANSWER> stands in <ANSWER> tags",
-        "3",
-        How::AnswerTag,
-    );
+    check("write it in <ANSWER> tags: <ANSWER>3</ANSWER>", "3", How::AnswerTag);
+    check("<ANSWER>3</ANSWER> stands in <ANSWER> tags", "3", How::AnswerTag);
 }
 
 #[test]
@@ -82,36 +62,20 @@ fn phrases() {
     check("Therefore, the final answer is: **42**.", "42", How::Phrase);
     check("**Final Answer:** 3.5\n", "3.5", How::Phrase);
     check("**Answer: 12**", "12", How::Phrase);
-    check(
-        "## Final Answer\n\n$$\n\\frac{1}{2}\n$$\n",
-        r"\frac{1}{2}",
-        How::Phrase,
-    );
-    check(
-        "the answer to the question is therefore 7 apples. Done",
-        "7 apples",
-        How::Phrase,
-    );
+    check("## Final Answer\n\n$$\n\\frac{1}{2}\n$$\n", r"\frac{1}{2}", How::Phrase);
+    check("the answer to the question is therefore 7 apples. Done", "7 apples", How::Phrase);
     check("The correct option is (C).", "(C)", How::Phrase);
     check("所以最终答案是：12。", "12", How::Phrase);
     check("故选：B", "B", How::Phrase);
     check("答案为 $\\frac{1}{2}$", r"\frac{1}{2}", How::Phrase);
     check("La réponse finale est donc 15.", "15", How::Phrase);
     check("Réponse : 15", "15", How::Phrase);
-    check(
-        "The answer is 5. Wait, that is wrong.\nThe answer is 6.",
-        "6",
-        How::Phrase,
-    );
+    check("The answer is 5. Wait, that is wrong.\nThe answer is 6.", "6", How::Phrase);
 }
 
 #[test]
 fn the_last_line_when_nothing_is_marked() {
-    check(
-        "First 3.\nSo it makes 18\n\n",
-        "So it makes 18",
-        How::LastLine,
-    );
+    check("First 3.\nSo it makes 18\n\n", "So it makes 18", How::LastLine);
     check("x\n\\[\nx = 5\n\\]\n", "x = 5", How::LastLine);
     check("A: 26", "A: 26", How::LastLine);
     assert_eq!(last(""), None);
@@ -120,49 +84,29 @@ fn the_last_line_when_nothing_is_marked() {
 
 #[test]
 fn first_or_last_is_a_setting() {
-    let first = ExtractOptions {
-        which: Which::First,
-        ..ExtractOptions::default()
-    };
+    let first = ExtractOptions { which: Which::First, ..ExtractOptions::default() };
     let reply = "<ANSWER>1</ANSWER> No! <ANSWER>2</ANSWER>";
     assert_eq!(extract(reply, &first).unwrap().text, "1");
-    assert_eq!(
-        extract(reply, &ExtractOptions::default()).unwrap().text,
-        "2"
-    );
+    assert_eq!(extract(reply, &ExtractOptions::default()).unwrap().text, "2");
     let reply = "The answer is 1. Or \\boxed{2}, or \\boxed{3}";
     assert_eq!(extract(reply, &first).unwrap().text, "2");
 }
 
 #[test]
 fn only_after_thinking_on_request() {
-    let after = ExtractOptions {
-        after_think: true,
-        ..ExtractOptions::default()
-    };
+    let after = ExtractOptions { after_think: true, ..ExtractOptions::default() };
     let reply = "<think>\\boxed{1}</think>\nIt is 2";
     assert_eq!(extract(reply, &after).unwrap().text, "It is 2");
-    assert_eq!(
-        extract(reply, &ExtractOptions::default()).unwrap().text,
-        "1"
-    );
+    assert_eq!(extract(reply, &ExtractOptions::default()).unwrap().text, "1");
     assert_eq!(extract("<think>\\boxed{1}", &after), None);
     assert_eq!(extract("\\boxed{1}", &after).unwrap().text, "1");
-    assert_eq!(
-        extract("a</think>b<|end_of_thought|>\\boxed{3}", &after)
-            .unwrap()
-            .text,
-        "3"
-    );
+    assert_eq!(extract("a</think>b<|end_of_thought|>\\boxed{3}", &after).unwrap().text, "3");
 }
 
 #[test]
 fn a_trace_that_corrects_itself_gives_every_commitment_in_order() {
     let reply = "The answer is 12. Wait.\n<answer>13</answer> Hmm.\nSo \\boxed{15}.";
-    let texts: Vec<&str> = all_answers(reply)
-        .into_iter()
-        .map(|answer| answer.text)
-        .collect();
+    let texts: Vec<&str> = all_answers(reply).into_iter().map(|answer| answer.text).collect();
     assert_eq!(texts, ["12", "13", "15"]);
 }
 

@@ -3,15 +3,15 @@
 //!
 //! The data is the folder `shared` beside the checkout; without it the tests print a note and pass.
 
+#![expect(clippy::print_stdout, reason = "tests say what they skip and count")]
+
 mod support;
 
 use std::collections::BTreeMap;
 
 use parquet::record::Field;
 use potstill_verify::extract::Which;
-use potstill_verify::{
-    Case, CountdownOptions, ExtractOptions, Judgement, Usage, Verdict, VerifyOptions, verifier,
-};
+use potstill_verify::{Case, CountdownOptions, ExtractOptions, Judgement, Usage, Verdict, VerifyOptions, verifier};
 use support::{Row, rows, shared_data};
 
 /// Verdicts by (stored verdict, ours), and the ids of the rows that differ.
@@ -23,15 +23,9 @@ struct Agreement {
 
 impl Agreement {
     fn add(&mut self, id: &str, stored: bool, ours: &Judgement) {
-        *self
-            .counts
-            .entry((stored, ours.verdict.as_str()))
-            .or_default() += 1;
+        *self.counts.entry((stored, ours.verdict.as_str())).or_default() += 1;
         if stored != (ours.verdict == Verdict::Correct) {
-            self.different.push(format!(
-                "{id}: stored {stored}, {} ({}, read {:?})",
-                ours.verdict, ours.note, ours.extracted
-            ));
+            self.different.push(format!("{id}: stored {stored}, {} ({}, read {:?})", ours.verdict, ours.note, ours.extracted));
         }
     }
 
@@ -40,41 +34,21 @@ impl Agreement {
     }
 
     fn print(&self, name: &str) {
-        println!(
-            "{name}: {:?}, {} of {} agree",
-            self.counts,
-            self.rows() - self.different.len(),
-            self.rows()
-        );
+        println!("{name}: {:?}, {} of {} agree", self.counts, self.rows() - self.different.len(), self.rows());
         self.different.iter().for_each(|line| println!("  {line}"));
     }
 }
 
 fn case<'a>(row: &'a Row) -> Case<'a> {
-    Case {
-        prompt: row.text("question"),
-        gold: Some(row.text("gold")),
-        response: row.text("response"),
-        ..Case::default()
-    }
+    Case { prompt: row.text("question"), gold: Some(row.text("gold")), response: row.text("response"), ..Case::default() }
 }
 
 fn farel(which: Which) -> Option<Agreement> {
-    let options = VerifyOptions {
-        extract: ExtractOptions {
-            which,
-            after_think: false,
-        },
-        ..VerifyOptions::default()
-    };
+    let options = VerifyOptions { extract: ExtractOptions { which, after_think: false }, ..VerifyOptions::default() };
     let choice = verifier("choice", &options).unwrap();
     let mut agreement = Agreement::default();
     for row in rows(&shared_data()?.join("traces/farel_reasoning.parquet")) {
-        agreement.add(
-            row.text("id"),
-            row.flag("correct"),
-            &choice.verify(&case(&row)),
-        );
+        agreement.add(row.text("id"), row.flag("correct"), &choice.verify(&case(&row)));
     }
     Some(agreement)
 }
@@ -95,11 +69,7 @@ fn gsm8k_solutions() {
     let number = verifier("number", &VerifyOptions::default()).unwrap();
     let mut agreement = Agreement::default();
     for row in rows(&data.join("verdicts/gsm8k_openai_model_solutions.parquet")) {
-        agreement.add(
-            row.text("id"),
-            row.flag("correct"),
-            &number.verify(&case(&row)),
-        );
+        agreement.add(row.text("id"), row.flag("correct"), &number.verify(&case(&row)));
     }
     agreement.print("gsm8k");
     assert_eq!(agreement.rows(), 3_200);
@@ -108,63 +78,32 @@ fn gsm8k_solutions() {
 #[test]
 fn countdown_solutions_and_their_mutations() {
     let Some(data) = shared_data() else { return };
-    let exactly = VerifyOptions {
-        countdown: CountdownOptions {
-            usage: Usage::ExactlyOnce,
-        },
-        ..VerifyOptions::default()
-    };
-    let (default, exactly) = (
-        verifier("countdown", &VerifyOptions::default()).unwrap(),
-        verifier("countdown", &exactly).unwrap(),
-    );
+    let exactly = VerifyOptions { countdown: CountdownOptions { usage: Usage::ExactlyOnce }, ..VerifyOptions::default() };
+    let (default, exactly) = (verifier("countdown", &VerifyOptions::default()).unwrap(), verifier("countdown", &exactly).unwrap());
     let (mut solved, mut all_used, mut mutated) = (0, 0, 0);
     for row in rows(&data.join("problems/countdown_2000.parquet")) {
         let solution = row.text("solution");
         if solution.is_empty() {
             continue;
         }
-        let Field::ListInternal(numbers) = row.field("nums") else {
-            panic!("nums is a list")
-        };
+        let Field::ListInternal(numbers) = row.field("nums") else { panic!("nums is a list") };
         let numbers: Vec<i64> = numbers.elements().iter().map(as_i64).collect();
-        let tests = format!(
-            r#"{{"numbers":{numbers:?},"target":{}}}"#,
-            as_i64(row.field("target"))
-        );
+        let tests = format!(r#"{{"numbers":{numbers:?},"target":{}}}"#, as_i64(row.field("target")));
         let verdict = |verifier: &dyn potstill_verify::Verifier, answer: &str| {
             let response = format!("<think>…</think><answer> {answer} </answer>");
-            verifier.verify(&Case {
-                tests: Some(&tests),
-                response: &response,
-                ..Case::default()
-            })
+            verifier.verify(&Case { tests: Some(&tests), response: &response, ..Case::default() })
         };
         let judgement = verdict(&*default, solution);
-        assert_eq!(
-            judgement.verdict,
-            Verdict::Correct,
-            "{}: {solution}: {}",
-            row.text("id"),
-            judgement.note
-        );
+        assert_eq!(judgement.verdict, Verdict::Correct, "{}: {solution}: {}", row.text("id"), judgement.note);
         solved += 1;
         all_used += usize::from(verdict(&*exactly, solution).verdict == Verdict::Correct);
         for mutation in mutations(solution, &numbers) {
             let judgement = verdict(&*default, &mutation);
-            assert_eq!(
-                judgement.verdict,
-                Verdict::Incorrect,
-                "{}: {mutation}: {}",
-                row.text("id"),
-                judgement.note
-            );
+            assert_eq!(judgement.verdict, Verdict::Incorrect, "{}: {mutation}: {}", row.text("id"), judgement.note);
             mutated += 1;
         }
     }
-    println!(
-        "countdown: {solved} solutions correct, {all_used} of them use every number; {mutated} mutations incorrect"
-    );
+    println!("countdown: {solved} solutions correct, {all_used} of them use every number; {mutated} mutations incorrect");
     assert!(solved > 1_000 && mutated > 3 * solved);
 }
 
@@ -177,10 +116,7 @@ fn as_i64(field: &Field) -> i64 {
 
 /// Wrong versions of a right solution: a number off by one, one used twice, a false tail, code, no end.
 fn mutations(solution: &str, numbers: &[i64]) -> Vec<String> {
-    let first = numbers
-        .iter()
-        .find(|number| solution.contains(&number.to_string()))
-        .unwrap();
+    let first = numbers.iter().find(|number| solution.contains(&number.to_string())).unwrap();
     vec![
         format!("{solution} + 1 - 1"),
         format!("{solution} + {first} - {first}"),

@@ -1,21 +1,13 @@
 //! What holds for every verifier of the table.
 
-use potstill_verify::{
-    Case, NoAnswer, Proof, VERIFIERS, Verdict, VerifyError, VerifyOptions, verifier,
-};
+use potstill_verify::{Case, NoAnswer, Proof, VERIFIERS, Verdict, VerifyError, VerifyOptions, verifier};
 use proptest::prelude::*;
 
 #[test]
 fn names_are_unique_and_agree_with_the_verifiers() {
     let options = VerifyOptions::default();
     for kind in VERIFIERS {
-        assert_eq!(
-            VERIFIERS
-                .iter()
-                .filter(|other| other.name == kind.name)
-                .count(),
-            1
-        );
+        assert_eq!(VERIFIERS.iter().filter(|other| other.name == kind.name).count(), 1);
         if let Ok(built) = (kind.build)(&options) {
             assert_eq!(built.name(), kind.name);
         }
@@ -25,38 +17,19 @@ fn names_are_unique_and_agree_with_the_verifiers() {
 #[test]
 fn an_unknown_name_suggests_its_neighbours() {
     let error = verifier("Numbr", &VerifyOptions::default()).err().unwrap();
-    assert!(
-        error.to_string().contains("did you mean `number`?"),
-        "{error}"
-    );
-    let VerifyError::UnknownVerifier { known, .. } = error else {
-        panic!("{error}")
-    };
+    assert!(error.to_string().contains("did you mean `number`?"), "{error}");
+    let VerifyError::UnknownVerifier { known, .. } = error else { panic!("{error}") };
     assert_eq!(known.len(), VERIFIERS.len());
 }
 
 #[test]
 fn no_answer_is_a_policy() {
-    let case = Case {
-        gold: Some("5"),
-        response: "",
-        ..Case::default()
-    };
-    for (policy, verdict) in [
-        (NoAnswer::Incorrect, Verdict::Incorrect),
-        (NoAnswer::Undecided, Verdict::Undecided),
-    ] {
-        let options = VerifyOptions {
-            no_answer: policy,
-            ..VerifyOptions::default()
-        };
+    let case = Case { gold: Some("5"), response: "", ..Case::default() };
+    for (policy, verdict) in [(NoAnswer::Incorrect, Verdict::Incorrect), (NoAnswer::Undecided, Verdict::Undecided)] {
+        let options = VerifyOptions { no_answer: policy, ..VerifyOptions::default() };
         for name in ["exact", "number", "choice"] {
             let judgement = verifier(name, &options).unwrap().verify(&case);
-            assert_eq!(
-                (judgement.verdict, judgement.proof),
-                (verdict, Proof::NoAnswer),
-                "{name}"
-            );
+            assert_eq!((judgement.verdict, judgement.proof), (verdict, Proof::NoAnswer), "{name}");
         }
     }
 }
@@ -64,17 +37,9 @@ fn no_answer_is_a_policy() {
 #[test]
 fn options_are_strict() {
     let parse = serde_json::from_str::<VerifyOptions>;
-    let options =
-        parse(r#"{"extract":{"which":"first"},"countdown":{"use":"exactly_once"}}"#).unwrap();
-    assert_eq!(
-        serde_json::to_value(&options).unwrap()["countdown"]["use"],
-        "exactly_once"
-    );
-    for wrong in [
-        r#"{"extrat":{}}"#,
-        r#"{"extract":{"which":"middle"}}"#,
-        r#"{"number":{"tolerance":1}}"#,
-    ] {
+    let options = parse(r#"{"extract":{"which":"first"},"countdown":{"use":"exactly_once"}}"#).unwrap();
+    assert_eq!(serde_json::to_value(&options).unwrap()["countdown"]["use"], "exactly_once");
+    for wrong in [r#"{"extrat":{}}"#, r#"{"extract":{"which":"middle"}}"#, r#"{"number":{"tolerance":1}}"#] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
 }

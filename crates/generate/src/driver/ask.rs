@@ -63,10 +63,10 @@ mod tests {
         let template = "Return your final response within \\boxed{}. {prompt}";
         let prompt = Prompt::new(Some("Think.\n".into()), Some(template.into())).unwrap();
         let ask = prompt.ask(Problem { prompt: "What is {prompt}?".into(), ..Problem::default() });
-        assert_eq!(*ask.messages, [
-            Message::new("system", "Think."),
-            Message::new("user", "Return your final response within \\boxed{}. What is {prompt}?"),
-        ]);
+        assert_eq!(
+            *ask.messages,
+            [Message::new("system", "Think."), Message::new("user", "Return your final response within \\boxed{}. What is {prompt}?"),]
+        );
         assert!(Prompt::new(None, Some("no place".into())).is_err());
     }
 }

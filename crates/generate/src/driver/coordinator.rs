@@ -409,7 +409,10 @@ impl<'a> Coordinator<'a> {
     fn fetch_parked(&self, ask: &Ask, index: u32) -> Result<Result<Attempt, GenerateError>, RunError> {
         let request = request(ask, &self.sampling, &self.budget, index);
         let key = self.keys.as_ref().map(|keys| keys.key(&request));
-        let lost = || GenerateError::Replay { request_key: key.map(|key| key.to_hex()).unwrap_or_default(), message: "no longer in the journal".into() };
+        let lost = || GenerateError::Replay {
+            request_key: key.map(|key| key.to_hex()).unwrap_or_default(),
+            message: "no longer in the journal".into(),
+        };
         let completion = self.known(&request, key)?.unwrap_or_else(|| Err(lost()));
         Ok(completion.map(|completion| row(ask, self.driver.generator.name(), index, key, *completion)))
     }

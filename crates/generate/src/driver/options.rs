@@ -69,9 +69,7 @@ impl RunOptions {
         if self.max_concurrency == Some(0) {
             return wrong("max_concurrency", "expected at least 1, found 0".into());
         }
-        for (field, value, most) in
-            [("temperature", self.sampling.temperature, 100.0), ("top_p", self.sampling.top_p, 1.0)]
-        {
+        for (field, value, most) in [("temperature", self.sampling.temperature, 100.0), ("top_p", self.sampling.top_p, 1.0)] {
             if let Some(value) = value.filter(|value| !(0.0..=most).contains(value)) {
                 return wrong(field, format!("expected 0 to {most}, found {value}"));
             }

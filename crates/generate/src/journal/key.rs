@@ -119,6 +119,6 @@ mod tests {
             3,
         ));
         // A change here makes everybody pay again for what they have: change it only with a reason that is worth that.
-        assert_eq!(key.to_hex(), "GOLDEN");
+        assert_eq!(key.to_hex(), "f79497ba9c4274fda70cebcef24258daf2858943c027e635d693958fc6bfc331");
     }
 }

@@ -58,9 +58,7 @@ impl Writer {
             let _ = jobs.send(Job { frame, done });
         }
         let path = self.segment.path().to_owned();
-        async move {
-            acknowledged.await.unwrap_or_else(|_| Err(JournalError::Stopped { path, reason: "the writer is gone".into() }))
-        }
+        async move { acknowledged.await.unwrap_or_else(|_| Err(JournalError::Stopped { path, reason: "the writer is gone".into() })) }
     }
 }
 

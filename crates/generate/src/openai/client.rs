@@ -57,10 +57,8 @@ impl OpenAi {
         body: &bytes::Bytes,
         choices: u32,
     ) -> Result<Result<Answer, (Fault, usize)>, GenerateError> {
-        let mut slot = self.router.slot().await.map_err(|down| GenerateError::Unreachable {
-            endpoint: self.sender.urls(),
-            message: down.0,
-        })?;
+        let mut slot =
+            self.router.slot().await.map_err(|down| GenerateError::Unreachable { endpoint: self.sender.urls(), message: down.0 })?;
         let mut reservation = self.reserve(request, choices).await?;
         let prompt = wire::prompt_tokens_about(&request.messages);
         let max_tokens = request.sampling.max_tokens.saturating_mul(choices);
@@ -183,7 +181,6 @@ impl OpenAi {
             ..Completion::default()
         }
     }
-
 }
 
 fn is_empty(choice: &Choice) -> bool {

@@ -204,9 +204,7 @@ impl OpenAiConfig {
         self.price.map_or(Ok(()), |price| price.check())?;
         match (self.max_cost_usd, self.price) {
             (Some(_), None) => Err(wrong("max_cost_usd", "needs `price`: what a token costs is never guessed")),
-            (Some(cap), _) if !(cap.is_finite() && cap >= 0.0) => {
-                Err(wrong("max_cost_usd", format!("expected at least 0, found {cap}")))
-            }
+            (Some(cap), _) if !(cap.is_finite() && cap >= 0.0) => Err(wrong("max_cost_usd", format!("expected at least 0, found {cap}"))),
             _ => Ok(()),
         }
     }

@@ -271,7 +271,10 @@ mod tests {
     #[test]
     fn the_servers_words_are_found_and_shortened() {
         let words = |body: &str| Fault::status(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()).message;
-        assert_eq!(words("{\"error\":{\"message\":\"too long\",\"code\":\"context_length_exceeded\"}}"), "too long (context_length_exceeded)");
+        assert_eq!(
+            words("{\"error\":{\"message\":\"too long\",\"code\":\"context_length_exceeded\"}}"),
+            "too long (context_length_exceeded)"
+        );
         assert_eq!(words("{\"error\":\"too long\"}"), "too long");
         assert_eq!(words("{\"detail\":[{\"msg\":\"too long\"}]}"), "[{\"msg\":\"too long\"}]");
         assert_eq!(words("too long\n"), "too long");

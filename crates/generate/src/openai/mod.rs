@@ -126,10 +126,8 @@ impl Generator for OpenAi {
         match record {
             Record::Parsed(completion) => Ok(*completion),
             Record::Raw { body, latency_ms } => {
-                let mut reply = reply::read(&body).map_err(|fault| GenerateError::Replay {
-                    request_key: String::new(),
-                    message: fault.message,
-                })?;
+                let mut reply =
+                    reply::read(&body).map_err(|fault| GenerateError::Replay { request_key: String::new(), message: fault.message })?;
                 let cost = reply.cost_usd;
                 let choice = reply.choices.swap_remove(0);
                 Ok(self.completion(request, choice, reply.usage, cost, Duration::from_millis(latency_ms.into())))

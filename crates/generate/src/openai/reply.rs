@@ -102,8 +102,8 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, Fault> {
 fn read_choices(raw: &[&RawValue]) -> Result<Vec<Choice>, Fault> {
     let mut choices = Vec::with_capacity(raw.len());
     for (position, raw) in raw.iter().enumerate() {
-        let wire: WireChoice = serde_json::from_str(raw.get())
-            .map_err(|error| Fault::new(FaultKind::InvalidJson, format!("choice {position}: {error}")))?;
+        let wire: WireChoice =
+            serde_json::from_str(raw.get()).map_err(|error| Fault::new(FaultKind::InvalidJson, format!("choice {position}: {error}")))?;
         if let Some(error) = wire.error.as_ref().filter(|error| !error.is_null()) {
             return Err(Fault::in_reply(error));
         }

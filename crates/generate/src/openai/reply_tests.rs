@@ -64,7 +64,8 @@ fn several_choices_come_in_their_order_and_share_the_bill() {
     let body = json!({"choices": [
         {"index": 1, "message": {"content": "second, and longer"}, "finish_reason": "length"},
         {"index": 0, "message": {"content": "first"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 101}}).to_string();
+        "usage": {"prompt_tokens": 10, "completion_tokens": 101}})
+    .to_string();
     let parts = split_choices(body.as_bytes()).unwrap();
     let replies: Vec<Reply> = parts.iter().map(|part| read(part).unwrap()).collect();
     assert_eq!(replies[0].choices[0].response, "first");
@@ -84,11 +85,26 @@ fn the_teachers_log_probabilities_are_kept() {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
-        Just("choices"), Just("message"), Just("content"), Just("usage"), Just("error"), Just("code"), Just("reasoning"), Just("index"),
-        Just("type"), Just("text"), Just("logprobs"), Just("finish_reason"), Just("stop_reason"), Just("completion_tokens"),
+        Just("choices"),
+        Just("message"),
+        Just("content"),
+        Just("usage"),
+        Just("error"),
+        Just("code"),
+        Just("reasoning"),
+        Just("index"),
+        Just("type"),
+        Just("text"),
+        Just("logprobs"),
+        Just("finish_reason"),
+        Just("stop_reason"),
+        Just("completion_tokens"),
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
         "[a-z<>/|¹ ]{0,12}".prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 40, 4, move |inner| {

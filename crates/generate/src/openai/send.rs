@@ -202,7 +202,8 @@ fn headers(config: &OpenAiConfig, key: Option<&SecretKey>) -> Result<HeaderMap, 
                 (name, key.reveal().to_owned())
             }
         };
-        let mut value = HeaderValue::try_from(zeroize::Zeroizing::new(text).as_str()).map_err(|_| wrong("api_key_env", "no header can carry this key"))?;
+        let mut value = HeaderValue::try_from(zeroize::Zeroizing::new(text).as_str())
+            .map_err(|_| wrong("api_key_env", "no header can carry this key"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -99,8 +99,7 @@ impl Assembler {
             return Ok(());
         }
         let text = std::str::from_utf8(data).map_err(|error| Fault::new(FaultKind::InvalidUtf8, error.to_string()))?;
-        let chunk: Chunk =
-            serde_json::from_str(text).map_err(|error| Fault::new(FaultKind::InvalidJson, format!("event: {error}")))?;
+        let chunk: Chunk = serde_json::from_str(text).map_err(|error| Fault::new(FaultKind::InvalidJson, format!("event: {error}")))?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             self.error = Some(error);
         }

@@ -139,7 +139,8 @@ async fn chat(State(mock): State<Arc<Mock>>, headers: HeaderMap, body: Bytes) ->
         }
     }
     let request: Value = serde_json::from_slice(&body).unwrap();
-    let prompt = request["messages"].as_array().and_then(|turns| turns.last()).map_or("", |turn| turn["content"].as_str().unwrap_or_default());
+    let prompt =
+        request["messages"].as_array().and_then(|turns| turns.last()).map_or("", |turn| turn["content"].as_str().unwrap_or_default());
     let question = format!("{prompt}/{}", request["seed"]);
     let nth = {
         let mut questions = seen.questions.lock().unwrap();
@@ -210,7 +211,8 @@ fn reply(b: Behaviour, request: &Value, question: &str, truncated: bool) -> Stri
 /// Reasoning of some length, and an answer from 0 to 9.
 pub fn answer(b: Behaviour, question: &str) -> (String, u32) {
     const WORDS: [&str; 16] = [
-        "so ", "we ", "have ", "the ", "sum ", "of ", "both ", "sides, ", "wait, ", "that ", "gives ", "x = ", "minus ", "two; ", "check: ", "again ",
+        "so ", "we ", "have ", "the ", "sum ", "of ", "both ", "sides, ", "wait, ", "that ", "gives ", "x = ", "minus ", "two; ",
+        "check: ", "again ",
     ];
     let mut bytes = blake3::Hasher::new().update(format!("{}/{question}", b.seed).as_bytes()).finalize_xof();
     let mut buffer = [0; 256];

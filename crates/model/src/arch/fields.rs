@@ -94,7 +94,8 @@ impl<'a> Fields<'a> {
         }
         let max_positions = self.size("max_position_embeddings")?.unwrap_or(2048);
         let kv_heads = self.size("num_key_value_heads")?.unwrap_or(heads);
-        let mut config = ModelConfig::llama(self.required("vocab_size")?, hidden, layers, heads, kv_heads, self.required("intermediate_size")?);
+        let mut config =
+            ModelConfig::llama(self.required("vocab_size")?, hidden, layers, heads, kv_heads, self.required("intermediate_size")?);
         if let Some(head_dim) = self.size("head_dim")? {
             config.head_dim = head_dim;
         } else if heads == 0 || !hidden.is_multiple_of(heads) {
@@ -161,7 +162,12 @@ impl<'a> Fields<'a> {
                     truncate: self.flag("truncate")?.unwrap_or(true),
                 }
             }
-            other => return Err(Error::config("rope_scaling", format!("only default, linear, dynamic, llama3 and yarn are supported, found {other}"))),
+            other => {
+                return Err(Error::config(
+                    "rope_scaling",
+                    format!("only default, linear, dynamic, llama3 and yarn are supported, found {other}"),
+                ));
+            }
         })
     }
 

@@ -51,7 +51,8 @@ fn layers(fields: &Fields<'_>, count: usize) -> Result<Vec<LayerKind>> {
 }
 
 fn write(config: &ModelConfig, map: &mut Map<String, Value>) {
-    let types: Vec<&str> = config.layers.iter().map(|layer| if layer.window.is_some() { "sliding_attention" } else { "full_attention" }).collect();
+    let types: Vec<&str> =
+        config.layers.iter().map(|layer| if layer.window.is_some() { "sliding_attention" } else { "full_attention" }).collect();
     let window = config.layers.iter().find_map(|layer| layer.window);
     map.insert("hidden_activation".into(), json!("gelu_pytorch_tanh"));
     map.insert("query_pre_attn_scalar".into(), json!(config.attention_scale.powi(-2).round()));

@@ -18,7 +18,10 @@ fn parse(fields: &Fields<'_>) -> Result<ModelConfig> {
     if let Some(flags) = &with_rope
         && flags.len() != config.num_hidden_layers
     {
-        return Err(Error::config("no_rope_layers", format!("must have one entry per layer ({}), found {}", config.num_hidden_layers, flags.len())));
+        return Err(Error::config(
+            "no_rope_layers",
+            format!("must have one entry per layer ({}), found {}", config.num_hidden_layers, flags.len()),
+        ));
     }
     for (index, layer) in config.layers.iter_mut().enumerate() {
         layer.no_rope = match &with_rope {

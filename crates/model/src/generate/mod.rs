@@ -148,11 +148,25 @@ pub struct Progress {
 /// # Errors
 /// When a setting is out of range, a prompt is empty, has tokens outside the vocabulary or does not fit the context
 /// together with `max_new_tokens`, or when the run was stopped.
-pub fn generate(model: &CausalLm, tokenizer: &Tokenizer, prompts: &[Prompt], decoding: &Decoding, progress: &(dyn Fn(Progress) -> bool + Sync)) -> Result<GenerateReport> {
+pub fn generate(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    prompts: &[Prompt],
+    decoding: &Decoding,
+    progress: &(dyn Fn(Progress) -> bool + Sync),
+) -> Result<GenerateReport> {
     let started = Instant::now();
     decoding.validate()?;
     prompts.iter().enumerate().try_for_each(|(index, prompt)| check_prompt(model, index, prompt, decoding))?;
-    let run = Run { prompts, tokenizer, decoding, progress, finished: AtomicUsize::new(0), new_tokens: AtomicUsize::new(0), stopped: AtomicBool::new(false) };
+    let run = Run {
+        prompts,
+        tokenizer,
+        decoding,
+        progress,
+        finished: AtomicUsize::new(0),
+        new_tokens: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+    };
     let size = decoding.batch_size * BATCHES_PER_SHARD;
     let shards: Vec<&[Prompt]> = prompts.chunks(size).collect();
     let next = AtomicUsize::new(0);
@@ -192,7 +206,9 @@ fn check_prompt(model: &CausalLm, index: usize, prompt: &Prompt, decoding: &Deco
         return Err(Error::Generate(format!("prompt {index} is empty")));
     }
     if length + new > limit {
-        return Err(Error::Generate(format!("prompt {index} has {length} tokens; with max_new_tokens = {new} it exceeds the model's context of {limit}")));
+        return Err(Error::Generate(format!(
+            "prompt {index} has {length} tokens; with max_new_tokens = {new} it exceeds the model's context of {limit}"
+        )));
     }
     model.check_tokens(&prompt.ids)
 }

@@ -55,7 +55,8 @@ fn penalize(logits: &mut [f32], penalty: f32, seen: &[u32]) {
 fn weights(logits: &[f32], best: f32, decoding: &Decoding) -> Vec<(u32, f32)> {
     let floor = decoding.min_p;
     let weigh = |(token, &logit): (usize, &f32)| (token as u32, ((logit - best) / decoding.temperature).exp());
-    let mut candidates: Vec<(u32, f32)> = logits.iter().enumerate().map(weigh).filter(|&(_, weight)| weight > 0.0 && weight >= floor).collect();
+    let mut candidates: Vec<(u32, f32)> =
+        logits.iter().enumerate().map(weigh).filter(|&(_, weight)| weight > 0.0 && weight >= floor).collect();
     if decoding.top_k > 0 && decoding.top_k < candidates.len() {
         sort(&mut candidates);
         candidates.truncate(decoding.top_k);

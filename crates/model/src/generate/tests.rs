@@ -4,7 +4,11 @@ use super::*;
 use crate::{Digits, ModelConfig, SequenceLayout, TokenizerSpec};
 
 fn tokenizer() -> Tokenizer {
-    Tokenizer::train(["a few words, a few more words"; 4].iter(), &TokenizerSpec { vocab_size: 280, digits: Digits::Single, ..TokenizerSpec::default() }).unwrap()
+    Tokenizer::train(
+        ["a few words, a few more words"; 4].iter(),
+        &TokenizerSpec { vocab_size: 280, digits: Digits::Single, ..TokenizerSpec::default() },
+    )
+    .unwrap()
 }
 
 fn model() -> CausalLm {
@@ -79,8 +83,13 @@ fn sequences_end_at_stop_tokens_and_before_stop_strings() {
 #[test]
 fn requests_that_do_not_fit_are_refused_with_the_numbers() {
     let (model, tokenizer) = (model(), tokenizer());
-    let refused = |ids: Vec<u32>, decoding: Decoding| generate(&model, &tokenizer, &[Prompt { ids, seed: 0 }], &decoding, &|_| true).unwrap_err().to_string();
-    assert_eq!(refused(vec![1; 2000], Decoding { max_new_tokens: 100, ..long() }), "generation: prompt 0 has 2000 tokens; with max_new_tokens = 100 it exceeds the model's context of 2048");
+    let refused = |ids: Vec<u32>, decoding: Decoding| {
+        generate(&model, &tokenizer, &[Prompt { ids, seed: 0 }], &decoding, &|_| true).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(vec![1; 2000], Decoding { max_new_tokens: 100, ..long() }),
+        "generation: prompt 0 has 2000 tokens; with max_new_tokens = 100 it exceeds the model's context of 2048"
+    );
     assert_eq!(refused(vec![], long()), "generation: prompt 0 is empty");
     assert!(refused(vec![280], long()).contains("token 280 is outside the vocabulary of 280"));
     assert!(refused(vec![1], Decoding { top_p: 0.0, ..long() }).contains("top_p must be above 0"));

@@ -32,7 +32,11 @@ impl Format {
             13 => Self::Q5K,
             14 => Self::Q6K,
             30 => Self::Bf16,
-            other => return Err(format!("has the unknown type {other}; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are supported")),
+            other => {
+                return Err(format!(
+                    "has the unknown type {other}; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are supported"
+                ));
+            }
         })
     }
 

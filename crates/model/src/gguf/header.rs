@@ -151,7 +151,9 @@ impl<R: Read> Parser<R> {
                 let count = self.count("elements", LARGEST_ELEMENTS, width)?;
                 Value::List((0..count).map(|_| self.value(kind, depth + 1)).collect::<Parsed<_>>()?)
             }
-            10 => Value::Int(i64::try_from(self.u64()?).map_err(|_| format!("holds an integer beyond 2^63 before byte {}", self.position))?),
+            10 => {
+                Value::Int(i64::try_from(self.u64()?).map_err(|_| format!("holds an integer beyond 2^63 before byte {}", self.position))?)
+            }
             11 => Value::Int(i64::from_le_bytes(self.bytes()?)),
             12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
             other => return Err(format!("holds a value of unknown type {other} at byte {}", self.position)),
@@ -191,11 +193,16 @@ impl<R: Read> Parser<R> {
         if !(1..=4).contains(&dimensions) {
             return Err(format!("tensor {name} claims {dimensions} dimensions, 1 to 4 are allowed"));
         }
-        let mut shape = (0..dimensions).map(|_| self.u64().and_then(|n| usize::try_from(n).map_err(|_| format!("tensor {name} is too large")))).collect::<Parsed<Vec<usize>>>()?;
+        let mut shape = (0..dimensions)
+            .map(|_| self.u64().and_then(|n| usize::try_from(n).map_err(|_| format!("tensor {name} is too large"))))
+            .collect::<Parsed<Vec<usize>>>()?;
         let fastest = shape[0];
         shape.reverse();
         let format = Format::from_id(self.u32()?).map_err(|problem| format!("tensor {name} {problem}"))?;
-        let elements = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).ok_or_else(|| format!("tensor {name} claims dimensions {shape:?}, which overflow"))?;
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |product, &n| product.checked_mul(n))
+            .ok_or_else(|| format!("tensor {name} claims dimensions {shape:?}, which overflow"))?;
         if !fastest.is_multiple_of(format.block()) {
             return Err(format!("tensor {name} has rows of {fastest} elements, which blocks of {} do not fill", format.block()));
         }
@@ -217,7 +224,12 @@ impl<R: Read> Parser<R> {
             let end = start.and_then(|start| start.checked_add(info.bytes as u64));
             match (start, end) {
                 (Some(start), Some(end)) if end <= self.size => info.offset = start,
-                _ => return Err(format!("tensor {name} claims {} bytes at {}, beyond the file's {} bytes", info.bytes, info.offset, self.size)),
+                _ => {
+                    return Err(format!(
+                        "tensor {name} claims {} bytes at {}, beyond the file's {} bytes",
+                        info.bytes, info.offset, self.size
+                    ));
+                }
             }
         }
         Ok(())

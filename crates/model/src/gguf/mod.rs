@@ -34,7 +34,8 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint> {
 }
 
 /// GGUF's name of an architecture to Hugging Face's `model_type`.
-const MODEL_TYPES: [(&str, &str); 5] = [("llama", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"), ("smollm3", "smollm3"), ("gemma3", "gemma3_text")];
+const MODEL_TYPES: [(&str, &str); 5] =
+    [("llama", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"), ("smollm3", "smollm3"), ("gemma3", "gemma3_text")];
 
 /// The metadata as the `config.json` it was made from, read by the architecture's own parser.
 fn config(gguf: &Gguf) -> Result<ModelConfig> {
@@ -133,7 +134,9 @@ struct GgufSource<'a> {
 impl GgufSource<'_> {
     fn check_all_used(&self) -> Result<()> {
         match self.gguf.tensors.keys().find(|name| !self.used.contains(*name) && *name != ROPE_FREQUENCIES) {
-            Some(name) => Err(Error::weights(name.as_str(), format!("is not part of a {} model of this configuration", self.config.model_type))),
+            Some(name) => {
+                Err(Error::weights(name.as_str(), format!("is not part of a {} model of this configuration", self.config.model_type)))
+            }
             None => Ok(()),
         }
     }

@@ -24,7 +24,11 @@ pub(super) fn gguf_name(name: &str, sandwich_norms: bool) -> String {
         None => rest.into(),
     };
     let norms: &[(&str, &str)] = if sandwich_norms {
-        &[("post_attention_layernorm", "post_attention_norm"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm")]
+        &[
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("pre_feedforward_layernorm", "ffn_norm"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ]
     } else {
         &[("post_attention_layernorm", "ffn_norm")]
     };

@@ -18,11 +18,17 @@ fn cut(pre: &str) -> Result<(Json, Json, bool)> {
     };
     Ok(match pre {
         "gpt-2" | "gpt2" => (Json::Null, bytes(true), false),
-        "smollm" => (Json::Null, json!({ "type": "Sequence", "pretokenizers": [{ "type": "Digits", "individual_digits": true }, bytes(true)] }), false),
+        "smollm" => (
+            Json::Null,
+            json!({ "type": "Sequence", "pretokenizers": [{ "type": "Digits", "individual_digits": true }, bytes(true)] }),
+            false,
+        ),
         "qwen2" | "deepseek-r1-qwen" => (json!({ "type": "NFC" }), split(1), false),
         "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => (Json::Null, split(3), true),
         other => {
-            let problem = format!("only gpt-2, smollm, qwen2 and llama-bpe are supported, found {other}; put the model's tokenizer.json beside the file");
+            let problem = format!(
+                "only gpt-2, smollm, qwen2 and llama-bpe are supported, found {other}; put the model's tokenizer.json beside the file"
+            );
             return Err(Error::config("tokenizer.ggml.pre", problem));
         }
     })
@@ -31,14 +37,20 @@ fn cut(pre: &str) -> Result<(Json, Json, bool)> {
 pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer> {
     let model = gguf.text("tokenizer.ggml.model").unwrap_or_default();
     if model != "gpt2" {
-        return Err(Error::config("tokenizer.ggml.model", format!("only gpt2 (byte-level BPE) is supported, found {model:?}; put the model's tokenizer.json beside the file")));
+        return Err(Error::config(
+            "tokenizer.ggml.model",
+            format!("only gpt2 (byte-level BPE) is supported, found {model:?}; put the model's tokenizer.json beside the file"),
+        ));
     }
     let (normalizer, pre_tokenizer, ignore_merges) = cut(gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2"))?;
     let tokens = texts(gguf, "tokenizer.ggml.tokens")?;
     let types = gguf.list("tokenizer.ggml.token_type").unwrap_or_default();
     let vocab: Map<String, Json> = tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
     if vocab.len() != tokens.len() {
-        return Err(Error::config("tokenizer.ggml.tokens", format!("holds {} tokens, but only {} different ones", tokens.len(), vocab.len())));
+        return Err(Error::config(
+            "tokenizer.ggml.tokens",
+            format!("holds {} tokens, but only {} different ones", tokens.len(), vocab.len()),
+        ));
     }
     let added: Vec<Json> = tokens
         .iter()

@@ -93,7 +93,8 @@ fn generation_config(config: &ModelConfig) -> String {
         [id] => json!(id),
         ids => json!(ids),
     };
-    for (name, value) in [("bos_token_id", json!(config.bos_token_id)), ("eos_token_id", eos), ("pad_token_id", json!(config.pad_token_id))] {
+    for (name, value) in [("bos_token_id", json!(config.bos_token_id)), ("eos_token_id", eos), ("pad_token_id", json!(config.pad_token_id))]
+    {
         if !(value.is_null() || value == json!([])) {
             map.insert(name.into(), value);
         }

@@ -14,7 +14,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{WEIGHTS, read};
-use crate::{CausalLm, Error, ModelConfig, Result, files, weights::{self, Source}};
+use crate::{
+    CausalLm, Error, ModelConfig, Result, files,
+    weights::{self, Source},
+};
 
 const INDEX: &str = "model.safetensors.index.json";
 const LARGEST_INDEX: u64 = 64 << 20;
@@ -87,14 +90,16 @@ impl Shard {
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let broken = |problem: String| Error::weights(name, problem);
-        let info = self.metadata.info(name).ok_or_else(|| broken(format!("is not in {}, though the index says so", self.path.display())))?;
+        let info =
+            self.metadata.info(name).ok_or_else(|| broken(format!("is not in {}, though the index says so", self.path.display())))?;
         if info.shape != shape {
             return Err(broken(format!("has the shape {:?}, the configuration needs {shape:?}", info.shape)));
         }
         let (start, end) = info.data_offsets;
         let mut bytes = vec![0; end - start];
         self.file.read_exact_at(&mut bytes, self.data + start as u64).map_err(|error| Error::io(&self.path, error))?;
-        let values = decode(&bytes, info.dtype).ok_or_else(|| broken(format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype)))?;
+        let values = decode(&bytes, info.dtype)
+            .ok_or_else(|| broken(format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype)))?;
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(broken(format!("holds {} at element {index}", values[index]))),
             None => Ok(values),
@@ -133,7 +138,10 @@ impl Folder {
         }
         let single = dir.join(WEIGHTS);
         if !single.exists() && (dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists()) {
-            return Err(Error::weights(dir.display().to_string(), "only pickled weights are there; pickle can run code and is refused, convert them to safetensors"));
+            return Err(Error::weights(
+                dir.display().to_string(),
+                "only pickled weights are there; pickle can run code and is refused, convert them to safetensors",
+            ));
         }
         let shard = Shard::open(single)?;
         let place = shard.metadata.offset_keys().into_iter().map(|name| (name, 0)).collect();

@@ -67,12 +67,20 @@ fn configurations_that_do_not_fit_name_the_field() {
         ("model_type", json!("mamba"), "config field `model_type`: `mamba` is not one of"),
         ("hidden_size", json!("wide"), "config field `hidden_size`: expected a whole number, found \"wide\""),
         ("num_key_value_heads", json!(3), "config field `num_key_value_heads`: must divide num_attention_heads (4), found 3"),
-        ("rope_scaling", json!({"rope_type": "longrope"}), "config field `rope_scaling`: only default, linear, dynamic, llama3 and yarn are supported, found longrope"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "longrope"}),
+            "config field `rope_scaling`: only default, linear, dynamic, llama3 and yarn are supported, found longrope",
+        ),
         ("attention_bias", json!(true), "config field `attention_bias`: only false is supported, found true"),
         ("hidden_act", json!("relu"), "config field `hidden_act`: only silu and gelu_pytorch_tanh are supported, found relu"),
         ("vocab_size", json!(100), "config field `vocab_size`: the embedding has 100 rows, but the tokenizer's ids need 2"),
         ("num_hidden_layers", json!(1u64 << 40), "config field `num_hidden_layers`: must be at most 4096"),
-        ("intermediate_size", json!(32), "weights `model.layers.0.mlp.gate_proj.weight`: has the shape [24, 16], the configuration needs [32, 16]"),
+        (
+            "intermediate_size",
+            json!(32),
+            "weights `model.layers.0.mlp.gate_proj.weight`: has the shape [24, 16], the configuration needs [32, 16]",
+        ),
         ("num_hidden_layers", json!(1), "weights `model.layers.1.input_layernorm.weight`: is not part of a llama model"),
         ("num_hidden_layers", json!(3), "weights `model.layers.2.input_layernorm.weight`: is missing"),
         ("tie_word_embeddings", json!(false), "weights `lm_head.weight`: is missing"),
@@ -96,7 +104,13 @@ fn damaged_weights_are_errors() {
         (&|bytes| bytes[7] = 0xFF, "claims a header of"),
         (&|bytes| bytes[9] = b'!', "header:"),
         (&|bytes| bytes.clear(), "failed to fill whole buffer"),
-        (&|bytes| { let at = data(bytes); bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes()); }, "holds NaN at element 0"),
+        (
+            &|bytes| {
+                let at = data(bytes);
+                bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+            },
+            "holds NaN at element 0",
+        ),
     ];
     for (edit, expected) in cases {
         let error = load_after(|dir| edit_weights(dir, edit));
@@ -127,7 +141,11 @@ fn shards_load_like_one_file() {
     let (dir, model) = saved(true);
     fs::rename(dir.path().join(WEIGHTS), dir.path().join("model-00001-of-00001.safetensors")).unwrap();
     let mut names = Vec::new();
-    crate::weights::export(&model, &mut |name, _, _| { names.push(name.to_owned()); Ok(()) }).unwrap();
+    crate::weights::export(&model, &mut |name, _, _| {
+        names.push(name.to_owned());
+        Ok(())
+    })
+    .unwrap();
     let map: Map<String, Value> = names.into_iter().map(|name| (name, json!("model-00001-of-00001.safetensors"))).collect();
     fs::write(dir.path().join("model.safetensors.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
     assert_eq!(logits(&load(dir.path(), &Device::flex()).unwrap().model), logits(&model));

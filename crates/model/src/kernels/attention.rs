@@ -134,7 +134,15 @@ impl<'a> Rows<'a> {
 
 /// One head's queries `[n, dim]` (rotated and scaled, at positions `first..first + n`) against keys and values of the
 /// positions before and at them. Writes `[n, dim]` rows of `out` every `out_stride`, and the log-sum-exps.
-pub(crate) fn attend(q: &[f32], first: usize, (k, v): (Rows<'_>, Rows<'_>), out: &mut [f32], out_stride: usize, spec: &AttentionSpec, lse: &mut [f32]) {
+pub(crate) fn attend(
+    q: &[f32],
+    first: usize,
+    (k, v): (Rows<'_>, Rows<'_>),
+    out: &mut [f32],
+    out_stride: usize,
+    spec: &AttentionSpec,
+    lse: &mut [f32],
+) {
     let dim = spec.head_dim;
     let n = q.len() / dim;
     let mut scores = vec![0.0; BLOCK.min(n) * (first + n)];

@@ -18,7 +18,14 @@ pub(crate) struct Step {
 
 /// Appends the new tokens' keys and values to the caches (`[slots, capacity, kv_heads·dim]`) and returns attention's
 /// output `[tokens, heads·dim]`. `qkv` holds the merged projections of all steps, one after the other.
-pub(crate) fn forward(qkv: &[f32], keys: &mut [f32], values: &mut [f32], capacity: usize, steps: &[Step], spec: &AttentionSpec) -> Vec<f32> {
+pub(crate) fn forward(
+    qkv: &[f32],
+    keys: &mut [f32],
+    values: &mut [f32],
+    capacity: usize,
+    steps: &[Step],
+    spec: &AttentionSpec,
+) -> Vec<f32> {
     let (dim, stride, out_stride) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim);
     let kv = spec.kv_heads * dim;
     let mut out = vec![0.0; qkv.len() / stride * out_stride];

@@ -13,7 +13,11 @@ pub(crate) struct Mat<'a> {
 impl<'a> Mat<'a> {
     /// `rows × cols`, one row every `row_stride` elements.
     pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(fits(data.len(), rows, cols, row_stride), "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements", data.len());
+        assert!(
+            fits(data.len(), rows, cols, row_stride),
+            "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements",
+            data.len()
+        );
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
@@ -34,7 +38,11 @@ pub(crate) struct MatMut<'a> {
 impl<'a> MatMut<'a> {
     /// `rows × cols`, one row every `row_stride` elements.
     pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(fits(data.len(), rows, cols, row_stride), "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements", data.len());
+        assert!(
+            fits(data.len(), rows, cols, row_stride),
+            "matrix {rows}×{cols} (stride {row_stride}) needs more than {} elements",
+            data.len()
+        );
         Self { data, rows, cols, row_stride }
     }
 }

@@ -49,15 +49,21 @@ fn tensors(model: &CausalLm) -> Tensors {
 fn linear(tensors: &Tensors, name: &str, x: &[f64]) -> Vec<f64> {
     let weight = &tensors[&format!("{name}.weight")];
     let bias = tensors.get(&format!("{name}.bias"));
-    weight.chunks_exact(x.len()).enumerate().map(|(i, row)| row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + bias.map_or(0.0, |bias| bias[i])).collect()
+    weight
+        .chunks_exact(x.len())
+        .enumerate()
+        .map(|(i, row)| row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + bias.map_or(0.0, |bias| bias[i]))
+        .collect()
 }
 
 fn norm(weight: Option<&Vec<f64>>, x: &[f64], eps: f64) -> Vec<f64> {
     let Some(weight) = weight else { return x.to_vec() };
-    x.chunks_exact(weight.len()).flat_map(|x| {
-        let scale = 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt();
-        x.iter().zip(weight).map(|(x, w)| x * scale * w).collect::<Vec<_>>()
-    }).collect()
+    x.chunks_exact(weight.len())
+        .flat_map(|x| {
+            let scale = 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt();
+            x.iter().zip(weight).map(|(x, w)| x * scale * w).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn rotate(x: &mut [f64], dim: usize, position: usize, theta: f64) {
@@ -84,7 +90,8 @@ fn reference(config: &ModelConfig, tensors: &Tensors, tokens: &[u32]) -> Vec<Vec
     let eps = config.rms_norm_eps;
     let embedding = &tensors["model.embed_tokens.weight"];
     let scale = config.embedding_scale.unwrap_or(1.0);
-    let mut states: Vec<Vec<f64>> = tokens.iter().map(|&t| embedding[t as usize * hidden..(t as usize + 1) * hidden].iter().map(|x| x * scale).collect()).collect();
+    let mut states: Vec<Vec<f64>> =
+        tokens.iter().map(|&t| embedding[t as usize * hidden..(t as usize + 1) * hidden].iter().map(|x| x * scale).collect()).collect();
     for (index, kind) in config.layers.iter().enumerate() {
         let at = |name: &str| format!("model.layers.{index}.{name}");
         let get = |name: &str| tensors.get(&at(name));
@@ -111,7 +118,9 @@ fn reference(config: &ModelConfig, tensors: &Tensors, tokens: &[u32]) -> Vec<Vec
             let mut attended = vec![0.0; config.q_size()];
             for head in 0..config.num_attention_heads {
                 let (q, shared) = (&queries[position][head * dim..(head + 1) * dim], head / group * dim);
-                let scores: Vec<f64> = (first..=position).map(|key| keys[key][shared..shared + dim].iter().zip(q).map(|(k, q)| k * q).sum::<f64>() * config.attention_scale).collect();
+                let scores: Vec<f64> = (first..=position)
+                    .map(|key| keys[key][shared..shared + dim].iter().zip(q).map(|(k, q)| k * q).sum::<f64>() * config.attention_scale)
+                    .collect();
                 let total: f64 = scores.iter().map(|score| score.exp()).sum();
                 for (key, score) in (first..=position).zip(&scores) {
                     for i in 0..dim {
@@ -244,7 +253,9 @@ fn inputs_that_do_not_fit_are_refused() {
     let mut config = tiny();
     config.max_position_embeddings = 4;
     let model = CausalLm::init(&config, 1, &device).unwrap();
-    let hidden = |layout: SequenceLayout| model.forward_hidden(ints(&[1; 6], [1, 6], &device), &layout).map(|_| ()).map_err(|error| error.to_string());
+    let hidden = |layout: SequenceLayout| {
+        model.forward_hidden(ints(&[1; 6], [1, 6], &device), &layout).map(|_| ()).map_err(|error| error.to_string())
+    };
     assert_eq!(hidden(SequenceLayout::dense(1, 6)), Err("input: a sequence of 6 tokens is longer than the model's context of 4".into()));
     assert_eq!(hidden(SequenceLayout::dense(2, 3)), Err("input: the layout is 2×3, but the tokens are 1×6".into()));
     assert_eq!(hidden(SequenceLayout::flat(&[3, 3])), Ok(()));

@@ -42,7 +42,9 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", to_json);
-    environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> { Err(minijinja::Error::new(ErrorKind::InvalidOperation, message)) });
+    environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
     environment.add_function("strftime_now", strftime_now);
     environment.add_template_owned(NAME, mark_generation(source).into_owned()).map_err(|error| failed(&error))?;
     Ok(environment)
@@ -82,7 +84,12 @@ fn next_generation_tag(source: &str) -> Option<(&str, &str, char, &str, &str)> {
     None
 }
 
-pub(super) fn render(environment: &Environment<'_>, specials: &Specials, messages: &[ChatMessage], options: &RenderOptions) -> Result<Rendered> {
+pub(super) fn render(
+    environment: &Environment<'_>,
+    specials: &Specials,
+    messages: &[ChatMessage],
+    options: &RenderOptions,
+) -> Result<Rendered> {
     let marked = |text: &str| text.contains([BEGIN, END]);
     if let Some(index) = messages.iter().position(|message| marked(&message.content) || message.reasoning.as_deref().is_some_and(marked)) {
         return Err(Error::Template(format!("message {index} contains U+FDD0 or U+FDD1, which are not characters")));
@@ -98,7 +105,9 @@ fn context(specials: &Specials, messages: &[ChatMessage], options: &RenderOption
     let mut context: Map<String, Json> = options.extra.clone().into_iter().collect();
     context.insert("messages".into(), messages.iter().map(message).collect());
     context.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
-    for (name, token) in [("bos_token", &specials.bos), ("eos_token", &specials.eos), ("pad_token", &specials.pad), ("unk_token", &specials.unk)] {
+    for (name, token) in
+        [("bos_token", &specials.bos), ("eos_token", &specials.eos), ("pad_token", &specials.pad), ("unk_token", &specials.unk)]
+    {
         if let Some(token) = token {
             context.insert(name.into(), json!(token));
         }

@@ -18,7 +18,8 @@ fn chatml_renders_reasoning_and_marks_what_the_assistant_said() {
 }
 
 fn render(source: &str) -> Result<String> {
-    ChatTemplate::new(source, Specials { eos: Some("</s>".into()), ..Specials::default() })?.render(&conversation(), &RenderOptions { date: Some("2026-11-22".into()), ..RenderOptions::default() })
+    ChatTemplate::new(source, Specials { eos: Some("</s>".into()), ..Specials::default() })?
+        .render(&conversation(), &RenderOptions { date: Some("2026-11-22".into()), ..RenderOptions::default() })
 }
 
 #[test]

@@ -125,7 +125,10 @@ impl Tokenizer {
     pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Encoded>> {
         let inputs: Vec<EncodeInput<'_>> = texts.iter().map(|&text| text.into()).collect();
         let encodings = guarded("encoding", || self.inner.encode_batch(inputs, false))?;
-        Ok(encodings.into_iter().map(|encoding| Encoded { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() }).collect())
+        Ok(encodings
+            .into_iter()
+            .map(|encoding| Encoded { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() })
+            .collect())
     }
 
     /// Tokens back to text; bytes that are not UTF-8 become U+FFFD.

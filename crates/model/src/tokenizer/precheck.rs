@@ -75,7 +75,11 @@ fn vocabulary(vocab: &Value) -> Result<HashMap<&str, u64>> {
     match vocab {
         Value::Object(map) => map
             .iter()
-            .map(|(token, id)| id.as_u64().map(|id| (token.as_str(), id)).ok_or_else(|| refuse(format!("token {token:?} has the id {id}, expected a whole number"))))
+            .map(|(token, id)| {
+                id.as_u64()
+                    .map(|id| (token.as_str(), id))
+                    .ok_or_else(|| refuse(format!("token {token:?} has the id {id}, expected a whole number")))
+            })
             .collect(),
         Value::Array(_) => Ok(HashMap::new()),
         _ => Err(refuse("model.vocab is missing")),
@@ -104,7 +108,9 @@ fn check_part(part: &Value) -> Result<()> {
         }
     }
     match part.get("type").and_then(Value::as_str) {
-        Some("FixedLength") if part.get("length").and_then(Value::as_u64) == Some(0) => Err(refuse("FixedLength pre-tokenizer with length 0")),
+        Some("FixedLength") if part.get("length").and_then(Value::as_u64) == Some(0) => {
+            Err(refuse("FixedLength pre-tokenizer with length 0"))
+        }
         Some("TemplateProcessing") => check_template(part),
         _ => Ok(()),
     }
@@ -112,7 +118,8 @@ fn check_part(part: &Value) -> Result<()> {
 
 /// Every special token that a template names must be defined beside it.
 fn check_template(part: &Value) -> Result<()> {
-    let defined: HashSet<&str> = part.get("special_tokens").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let defined: HashSet<&str> =
+        part.get("special_tokens").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let pieces = ["single", "pair"].into_iter().filter_map(|key| part.get(key)?.as_array()).flatten();
     let mut named = pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
     match named.find(|name| !defined.contains(name)) {

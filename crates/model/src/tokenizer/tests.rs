@@ -1,7 +1,16 @@
 use super::*;
 
 fn corpus() -> Vec<String> {
-    let sentence = |i: usize| format!("<|im_start|>user\nUse {} and {} to make {}.<|im_end|>\n<|im_start|>assistant\n<think>\nLet me try {} × {}: no, go back.\n</think>", i, i * 7 % 100, i * 13 % 1000, i % 10, i % 13);
+    let sentence = |i: usize| {
+        format!(
+            "<|im_start|>user\nUse {} and {} to make {}.<|im_end|>\n<|im_start|>assistant\n<think>\nLet me try {} × {}: no, go back.\n</think>",
+            i,
+            i * 7 % 100,
+            i * 13 % 1000,
+            i % 10,
+            i % 13
+        )
+    };
     (0..600).map(sentence).collect()
 }
 
@@ -49,7 +58,9 @@ fn special_tokens_come_first_and_only_think_tags_survive_skipping() {
 
 #[test]
 fn digits_are_cut_as_asked() {
-    let pieces = |tokenizer: &Tokenizer, text: &str| -> Vec<String> { tokenizer.encode(text).unwrap().iter().map(|&id| tokenizer.decode(&[id], false).unwrap()).collect() };
+    let pieces = |tokenizer: &Tokenizer, text: &str| -> Vec<String> {
+        tokenizer.encode(text).unwrap().iter().map(|&id| tokenizer.decode(&[id], false).unwrap()).collect()
+    };
     let single = Tokenizer::train(corpus().iter(), &spec(Digits::Single, 400)).unwrap();
     assert_eq!(pieces(&single, "4071"), ["4", "0", "7", "1"]);
     let two = Tokenizer::train(corpus().iter(), &spec(Digits::UpToTwo, 500)).unwrap();
@@ -67,7 +78,8 @@ fn a_vocabulary_that_is_too_small_is_refused_with_the_numbers() {
 
 #[test]
 fn crafted_files_are_errors() {
-    let good: serde_json::Value = serde_json::from_str(&Tokenizer::train(corpus().iter(), &spec(Digits::Single, 300)).unwrap().to_json().unwrap()).unwrap();
+    let good: serde_json::Value =
+        serde_json::from_str(&Tokenizer::train(corpus().iter(), &spec(Digits::Single, 300)).unwrap().to_json().unwrap()).unwrap();
     type Edit = fn(&mut serde_json::Value);
     let edits: [(&str, Edit); 9] = [
         ("merge", |file| file["model"]["merges"] = serde_json::json!([["a", "zzzzzzzzzzzzzzzzzzzzzzz"]])),
@@ -75,7 +87,10 @@ fn crafted_files_are_errors() {
         ("id", |file| file["model"]["vocab"]["a"] = serde_json::json!(4_000_000_000u32)),
         ("id", |file| file["model"]["vocab"]["a"] = serde_json::json!(-3)),
         ("added token", |file| file["added_tokens"][0]["id"] = serde_json::json!(u32::MAX)),
-        ("special token", |file| file["post_processor"] = serde_json::json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}], "pair": [], "special_tokens": {}})),
+        (
+            "special token",
+            |file| file["post_processor"] = serde_json::json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}], "pair": [], "special_tokens": {}}),
+        ),
         ("length 0", |file| file["pre_tokenizer"] = serde_json::json!({"type": "FixedLength", "length": 0})),
         ("tokenizer", |file| file["normalizer"] = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
         ("tokenizer", |file| file["decoder"] = serde_json::json!({"type": "Strip", "content": "e", "start": 9, "stop": 900_000})),

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use tokenizers::{
     AddedToken, SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl,
     models::bpe::{BPE, BpeTrainer},
-    pre_tokenizers::{PreTokenizerWrapper, byte_level::ByteLevel, sequence::Sequence, split::{Split, SplitPattern}},
+    pre_tokenizers::{
+        PreTokenizerWrapper,
+        byte_level::ByteLevel,
+        sequence::Sequence,
+        split::{Split, SplitPattern},
+    },
 };
 
 use super::{Tokenizer, guarded};
@@ -58,7 +63,12 @@ pub struct TokenizerSpec {
 
 impl Default for TokenizerSpec {
     fn default() -> Self {
-        Self { vocab_size: 4096, special_tokens: DEFAULT_SPECIAL_TOKENS.map(String::from).to_vec(), digits: Digits::Single, min_frequency: 2 }
+        Self {
+            vocab_size: 4096,
+            special_tokens: DEFAULT_SPECIAL_TOKENS.map(String::from).to_vec(),
+            digits: Digits::Single,
+            min_frequency: 2,
+        }
     }
 }
 

@@ -19,19 +19,11 @@ pub(super) struct Conform<'s> {
 
 impl<'s> Conform<'s> {
     pub(super) fn new(root: &'s Json) -> Self {
-        Self {
-            root,
-            found: Vec::new(),
-        }
+        Self { root, found: Vec::new() }
     }
 
     /// All mistakes of the table; `reserved` are keys that may have been meant though the schema does not list them.
-    pub(super) fn check(
-        mut self,
-        table: &DeTable<'_>,
-        head: Range<usize>,
-        reserved: &[&str],
-    ) -> Vec<Found> {
+    pub(super) fn check(mut self, table: &DeTable<'_>, head: Range<usize>, reserved: &[&str]) -> Vec<Found> {
         self.table(self.root, table, head, reserved);
         self.found
     }
@@ -48,26 +40,15 @@ impl<'s> Conform<'s> {
                 None => schema,
             };
         }
-        let alternatives = ["anyOf", "oneOf", "allOf"]
-            .iter()
-            .find_map(|word| schema.get(word)?.as_array());
-        let mut real = alternatives
-            .into_iter()
-            .flatten()
-            .filter(|one| one.get("type") != Some(&Json::from("null")));
+        let alternatives = ["anyOf", "oneOf", "allOf"].iter().find_map(|word| schema.get(word)?.as_array());
+        let mut real = alternatives.into_iter().flatten().filter(|one| one.get("type") != Some(&Json::from("null")));
         match (real.next(), real.next()) {
             (Some(only), None) => self.resolve(only),
             _ => schema,
         }
     }
 
-    fn table(
-        &mut self,
-        schema: &'s Json,
-        table: &DeTable<'_>,
-        head: Range<usize>,
-        reserved: &[&str],
-    ) {
+    fn table(&mut self, schema: &'s Json, table: &DeTable<'_>, head: Range<usize>, reserved: &[&str]) {
         let properties = schema.get("properties").and_then(Json::as_object);
         let property = |name: &str| properties.and_then(|properties| properties.get(name));
         let mut meant = Vec::new();
@@ -76,34 +57,20 @@ impl<'s> Conform<'s> {
             match (property(name), schema.get("additionalProperties")) {
                 (Some(property), _) => self.value(property, name, value),
                 (None, Some(Json::Bool(false))) => {
-                    let known = properties
-                        .into_iter()
-                        .flat_map(Map::keys)
-                        .map(String::as_str)
-                        .chain(reserved.iter().copied());
+                    let known = properties.into_iter().flat_map(Map::keys).map(String::as_str).chain(reserved.iter().copied());
                     meant.extend(near(name, known.clone()));
-                    self.report(
-                        key.span(),
-                        format!("unknown key `{name}`"),
-                        suggest(name, "known keys", known),
-                    );
+                    self.report(key.span(), format!("unknown key `{name}`"), suggest(name, "known keys", known));
                 }
                 (None, Some(other)) if other.is_object() => self.value(other, name, value),
                 (None, _) => {}
             }
         }
-        let required = schema
-            .get("required")
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten();
+        let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();
         for name in required.filter_map(Json::as_str) {
             // A key that was misspelt is not missing too.
             if table.get(name).is_none() && !meant.contains(&name) {
-                let about =
-                    property(name).and_then(|property| property.get("description")?.as_str());
-                let hint = about
-                    .map(|about| format!("`{name}`: {}", about.lines().next().unwrap_or_default()));
+                let about = property(name).and_then(|property| property.get("description")?.as_str());
+                let hint = about.map(|about| format!("`{name}`: {}", about.lines().next().unwrap_or_default()));
                 self.report(head.clone(), format!("missing key `{name}`"), hint);
             }
         }
@@ -111,10 +78,7 @@ impl<'s> Conform<'s> {
 
     fn value(&mut self, schema: &'s Json, name: &str, value: &Value<'_>) {
         let schema = self.resolve(schema);
-        if let Some(variants) = ["oneOf", "anyOf"]
-            .iter()
-            .find_map(|word| schema.get(word)?.as_array())
-        {
+        if let Some(variants) = ["oneOf", "anyOf"].iter().find_map(|word| schema.get(word)?.as_array()) {
             return self.variants(variants, name, value);
         }
         if let Some(names) = names_of(schema) {
@@ -128,19 +92,10 @@ impl<'s> Conform<'s> {
             DeValue::Array(array) => {
                 let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
                 if (array.len() as u64) < least {
-                    self.report(
-                        value.span(),
-                        format!(
-                            "`{name}` must have at least {least} elements, found {}",
-                            array.len()
-                        ),
-                        None,
-                    );
+                    self.report(value.span(), format!("`{name}` must have at least {least} elements, found {}", array.len()), None);
                 }
                 if let Some(items) = schema.get("items") {
-                    array
-                        .iter()
-                        .for_each(|element| self.value(items, name, element));
+                    array.iter().for_each(|element| self.value(items, name, element));
                 }
             }
             DeValue::String(text) => {
@@ -160,9 +115,7 @@ impl<'s> Conform<'s> {
         let tagged: Vec<(&str, &'s Json)> = variants
             .iter()
             .filter_map(|variant| Some((variant, variant.get("properties")?.as_object()?)))
-            .flat_map(|(variant, properties)| {
-                properties.keys().map(move |key| (key.as_str(), variant))
-            })
+            .flat_map(|(variant, properties)| properties.keys().map(move |key| (key.as_str(), variant)))
             .collect();
         match value.get_ref() {
             DeValue::String(_) if !names.is_empty() => self.one_of(&names, name, value),
@@ -173,34 +126,15 @@ impl<'s> Conform<'s> {
                 match tagged.iter().find(|(tag, _)| tag == key.get_ref()) {
                     Some((_, variant)) => self.table(variant, table, value.span(), &[]),
                     None => {
-                        let hint = suggest(
-                            key.get_ref(),
-                            "known keys",
-                            tagged.iter().map(|(tag, _)| *tag),
-                        );
+                        let hint = suggest(key.get_ref(), "known keys", tagged.iter().map(|(tag, _)| *tag));
                         self.report(key.span(), format!("unknown key `{}`", key.get_ref()), hint);
                     }
                 }
             }
             other if !names.is_empty() || !tagged.is_empty() => {
-                let forms = [
-                    (names.is_empty(), "a string"),
-                    (tagged.is_empty(), "a table"),
-                ];
-                let forms: Vec<&str> = forms
-                    .iter()
-                    .filter(|(absent, _)| !absent)
-                    .map(|(_, form)| *form)
-                    .collect();
-                self.report(
-                    value.span(),
-                    format!(
-                        "`{name}` must be {}, found {}",
-                        forms.join(" or "),
-                        describe(other)
-                    ),
-                    None,
-                );
+                let forms = [(names.is_empty(), "a string"), (tagged.is_empty(), "a table")];
+                let forms: Vec<&str> = forms.iter().filter(|(absent, _)| !absent).map(|(_, form)| *form).collect();
+                self.report(value.span(), format!("`{name}` must be {}, found {}", forms.join(" or "), describe(other)), None);
             }
             _ => {}
         }
@@ -211,28 +145,16 @@ impl<'s> Conform<'s> {
             DeValue::String(text) if names.contains(&text.as_ref()) => {}
             DeValue::String(text) => {
                 let hint = suggest(text, "accepted values", names.iter().copied());
-                self.report(
-                    value.span(),
-                    format!("`{name}` has no value `{text}`"),
-                    hint,
-                );
+                self.report(value.span(), format!("`{name}` has no value `{text}`"), hint);
             }
-            other => self.report(
-                value.span(),
-                format!("`{name}` must be a string, found {}", describe(other)),
-                None,
-            ),
+            other => self.report(value.span(), format!("`{name}` must be a string, found {}", describe(other)), None),
         }
     }
 
     fn has_type(&mut self, schema: &Json, name: &str, value: &Value<'_>) -> bool {
         let accepted: Vec<&str> = match schema.get("type") {
             Some(Json::String(one)) => vec![one],
-            Some(Json::Array(several)) => several
-                .iter()
-                .filter_map(Json::as_str)
-                .filter(|one| *one != "null")
-                .collect(),
+            Some(Json::Array(several)) => several.iter().filter_map(Json::as_str).filter(|one| *one != "null").collect(),
             _ => return true,
         };
         let fits = |accepted: &&str| match value.get_ref() {
@@ -248,11 +170,7 @@ impl<'s> Conform<'s> {
         if !right {
             let wanted: Vec<&str> = accepted.iter().map(|one| article(one)).collect();
             let found = describe(value.get_ref());
-            self.report(
-                value.span(),
-                format!("`{name}` must be {}, found {found}", wanted.join(" or ")),
-                None,
-            );
+            self.report(value.span(), format!("`{name}` must be {}, found {found}", wanted.join(" or ")), None);
         }
         right
     }
@@ -264,31 +182,15 @@ impl<'s> Conform<'s> {
         let (least, most) = integer_limits(schema);
         let bound = |word: &str| schema.get(word).and_then(Json::as_f64);
         let bounds: [(Option<f64>, &str, Holds); 4] = [
-            (bound("minimum").or(least), "at least", |number, bound| {
-                number >= bound
-            }),
-            (bound("maximum").or(most), "at most", |number, bound| {
-                number <= bound
-            }),
-            (bound("exclusiveMinimum"), "more than", |number, bound| {
-                number > bound
-            }),
-            (bound("exclusiveMaximum"), "less than", |number, bound| {
-                number < bound
-            }),
+            (bound("minimum").or(least), "at least", |number, bound| number >= bound),
+            (bound("maximum").or(most), "at most", |number, bound| number <= bound),
+            (bound("exclusiveMinimum"), "more than", |number, bound| number > bound),
+            (bound("exclusiveMaximum"), "less than", |number, bound| number < bound),
         ];
-        let broken = bounds.iter().find_map(|(bound, phrase, holds)| {
-            bound
-                .filter(|bound| !holds(number, *bound))
-                .map(|b| (phrase, b))
-        });
+        let broken = bounds.iter().find_map(|(bound, phrase, holds)| bound.filter(|bound| !holds(number, *bound)).map(|b| (phrase, b)));
         if let Some((phrase, bound)) = broken {
             let found = describe(value.get_ref());
-            self.report(
-                value.span(),
-                format!("`{name}` must be {phrase} {bound}, found {found}"),
-                None,
-            );
+            self.report(value.span(), format!("`{name}` must be {phrase} {bound}, found {found}"), None);
         }
     }
 }
@@ -315,20 +217,13 @@ fn names_of(schema: &Json) -> Option<Vec<&str>> {
     if let Some(name) = schema.get("const").and_then(Json::as_str) {
         return Some(vec![name]);
     }
-    schema
-        .get("enum")?
-        .as_array()?
-        .iter()
-        .map(Json::as_str)
-        .collect()
+    schema.get("enum")?.as_array()?.iter().map(Json::as_str).collect()
 }
 
 fn number(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Float(float) => float.as_str().parse().ok(),
-        DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
-            .ok()
-            .map(|integer| integer as f64),
+        DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|integer| integer as f64),
         _ => None,
     }
 }

@@ -22,11 +22,7 @@ impl Mistake {
     /// lacks stands for its nearest table; `""` is the whole stage.
     #[must_use]
     pub fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { key: key.into(), message: message.into(), hint: None }
     }
 
     /// Adds what would be right.
@@ -47,11 +43,7 @@ pub(crate) struct Found {
 
 impl Found {
     pub(crate) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            span,
-            message: message.into(),
-            hint: None,
-        }
+        Self { span, message: message.into(), hint: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
@@ -70,11 +62,7 @@ pub struct FileError {
 }
 
 fn count(mistakes: usize) -> String {
-    if mistakes == 1 {
-        "1 mistake".to_owned()
-    } else {
-        format!("{mistakes} mistakes")
-    }
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
 }
 
 /// One mistake of a pipeline file: its message, its place, and what would be right.
@@ -130,10 +118,7 @@ impl FileError {
                 place,
             }
         });
-        Self {
-            name: sources.name().to_owned(),
-            mistakes: mistakes.collect(),
-        }
+        Self { name: sources.name().to_owned(), mistakes: mistakes.collect() }
     }
 
     /// The mistakes, in the order in which they stand in the file.

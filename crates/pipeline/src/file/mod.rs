@@ -76,26 +76,15 @@ impl<C> Draft<C> {
         kinds: &'static [Kind<C>],
         teachers: &'static [DefKind<T>],
     ) -> (Self, Teachers<T>) {
-        let mut draft = Self {
-            seed: 0,
-            stages: Vec::new(),
-            found: Vec::new(),
-            sources: Sources::new(name, text),
-        };
-        let split: Vec<_> = overrides
-            .iter()
-            .map(|text| Override::new(text, &mut draft.sources))
-            .collect();
+        let mut draft = Self { seed: 0, stages: Vec::new(), found: Vec::new(), sources: Sources::new(name, text) };
+        let split: Vec<_> = overrides.iter().map(|text| Override::new(text, &mut draft.sources)).collect();
         secrets::mask_texts(&mut draft.sources);
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut root = root.into_inner();
         for error in &errors {
             // Semantic mistakes of a half-understood file would mostly be echoes of these.
             let span = error.span().unwrap_or(0..0);
-            draft.found.push(Found::new(
-                span,
-                format!("not valid TOML: {}", error.message()),
-            ));
+            draft.found.push(Found::new(span, format!("not valid TOML: {}", error.message())));
         }
         if errors.is_empty() {
             for one in &split {
@@ -133,40 +122,22 @@ impl<C> Draft<C> {
             }
         }
         for (key, _) in entries(&root) {
-            let hint = suggest(
-                key.get_ref(),
-                "known keys",
-                ["version", "seed", "teacher", "stage"],
-            );
-            self.found.push(
-                Found::new(key.span(), format!("unknown key `{}`", key.get_ref())).hint(hint),
-            );
+            let hint = suggest(key.get_ref(), "known keys", ["version", "seed", "teacher", "stage"]);
+            self.found.push(Found::new(key.span(), format!("unknown key `{}`", key.get_ref())).hint(hint));
         }
         if self.stages.is_empty() && self.found.is_empty() {
-            self.found.push(
-                Found::new(0..0, "the file has no stages")
-                    .hint("add a `[stage.NAME]` table with a `kind`".to_owned()),
-            );
+            self.found.push(Found::new(0..0, "the file has no stages").hint("add a `[stage.NAME]` table with a `kind`".to_owned()));
         }
     }
 
     fn version(&mut self, version: Option<Value<'_>>) {
         let hint = "this program reads `version = 1`".to_owned();
         match version {
-            None => self
-                .found
-                .push(Found::new(0..0, "missing key `version`").hint(hint)),
+            None => self.found.push(Found::new(0..0, "missing key `version`").hint(hint)),
             Some(version) => {
-                if !matches!(version.get_ref(), DeValue::Integer(number) if number.to_string() == "1")
-                {
+                if !matches!(version.get_ref(), DeValue::Integer(number) if number.to_string() == "1") {
                     let found = conform::describe(version.get_ref());
-                    self.found.push(
-                        Found::new(
-                            version.span(),
-                            format!("`version` must be 1, found {found}"),
-                        )
-                        .hint(hint),
-                    );
+                    self.found.push(Found::new(version.span(), format!("`version` must be 1, found {found}")).hint(hint));
                 }
             }
         }
@@ -180,29 +151,19 @@ impl<C> Draft<C> {
         };
         parsed.unwrap_or_else(|| {
             let found = conform::describe(value.get_ref());
-            self.found.push(Found::new(
-                value.span(),
-                format!("`{name}` must be a non-negative integer, found {found}"),
-            ));
+            self.found.push(Found::new(value.span(), format!("`{name}` must be a non-negative integer, found {found}")));
             0
         })
     }
 
     /// The named tables of `[stage.*]` or `[teacher.*]`, in file order; `None` for an entry that is no table.
-    fn section<'i>(
-        &mut self,
-        root: &mut DeTable<'i>,
-        section: &str,
-    ) -> Vec<(String, Range<usize>, Option<Spanned<DeTable<'i>>>)> {
+    fn section<'i>(&mut self, root: &mut DeTable<'i>, section: &str) -> Vec<(String, Range<usize>, Option<Spanned<DeTable<'i>>>)> {
         let Some(value) = root.remove(section) else {
             return Vec::new();
         };
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
-            self.found.push(Found::new(
-                span,
-                format!("`{section}` must be tables: `[{section}.NAME]`"),
-            ));
+            self.found.push(Found::new(span, format!("`{section}` must be tables: `[{section}.NAME]`")));
             return Vec::new();
         };
         let mut named: Vec<_> = table.into_iter().collect();
@@ -211,9 +172,7 @@ impl<C> Draft<C> {
         for (key, value) in named {
             let (name, key) = (key.get_ref().to_string(), key.span());
             if let Some(message) = bad_name(&name) {
-                let hint = format!(
-                    "names are 1 to {MAX_NAME} of `a`-`z`, `0`-`9`, `_` and `-`, and begin with a letter or a digit"
-                );
+                let hint = format!("names are 1 to {MAX_NAME} of `a`-`z`, `0`-`9`, `_` and `-`, and begin with a letter or a digit");
                 self.found.push(Found::new(key.clone(), message).hint(hint));
             }
             let span = value.span();
@@ -221,10 +180,7 @@ impl<C> Draft<C> {
                 DeValue::Table(table) => Some(Spanned::new(span, table)),
                 other => {
                     let found = conform::describe(&other);
-                    self.found.push(Found::new(
-                        span,
-                        format!("`{section}.{name}` must be a table, found {found}"),
-                    ));
+                    self.found.push(Found::new(span, format!("`{section}.{name}` must be a table, found {found}")));
                     None
                 }
             };
@@ -233,87 +189,29 @@ impl<C> Draft<C> {
         tables
     }
 
-    fn teacher<T>(
-        &mut self,
-        name: &str,
-        key: Range<usize>,
-        table: Spanned<DeTable<'_>>,
-        kinds: &'static [DefKind<T>],
-    ) -> Option<T> {
+    fn teacher<T>(&mut self, name: &str, key: Range<usize>, table: Spanned<DeTable<'_>>, kinds: &'static [DefKind<T>]) -> Option<T> {
         let (head, mut keys) = (head(key, &table), table.into_inner());
         let places = Places::of(head.clone(), &keys);
-        let kind = self.kind(
-            &mut keys,
-            &head,
-            "teacher",
-            kinds.iter().map(|kind| kind.name),
-        );
-        let kind = kinds
-            .iter()
-            .find(|known| Some(known.name) == kind.as_deref())?;
-        (kind.parse)(&mut Table {
-            name,
-            head,
-            keys,
-            reserved: &["kind"],
-            places: &places,
-            found: &mut self.found,
-        })
+        let kind = self.kind(&mut keys, &head, "teacher", kinds.iter().map(|kind| kind.name));
+        let kind = kinds.iter().find(|known| Some(known.name) == kind.as_deref())?;
+        (kind.parse)(&mut Table { name, head, keys, reserved: &["kind"], places: &places, found: &mut self.found })
     }
 
-    fn stage(
-        &mut self,
-        name: String,
-        key: Range<usize>,
-        table: Spanned<DeTable<'_>>,
-        kinds: &'static [Kind<C>],
-    ) -> DraftStage<C> {
+    fn stage(&mut self, name: String, key: Range<usize>, table: Spanned<DeTable<'_>>, kinds: &'static [Kind<C>]) -> DraftStage<C> {
         let (head, mut keys) = (head(key, &table), table.into_inner());
         let places = Places::of(head.clone(), &keys);
-        let kind = self.kind(
-            &mut keys,
-            &head,
-            "stage",
-            kinds.iter().map(|kind| kind.name),
-        );
-        let kind = kinds
-            .iter()
-            .find(|known| Some(known.name) == kind.as_deref());
-        let inputs = keys
-            .remove("inputs")
-            .map(|value| self.inputs(&value))
-            .unwrap_or_default();
+        let kind = self.kind(&mut keys, &head, "stage", kinds.iter().map(|kind| kind.name));
+        let kind = kinds.iter().find(|known| Some(known.name) == kind.as_deref());
+        let inputs = keys.remove("inputs").map(|value| self.inputs(&value)).unwrap_or_default();
         let takes_model = kind.is_none_or(|kind| kind.init_from);
-        let init_from = if takes_model {
-            keys.remove("init_from")
-        } else {
-            None
-        };
+        let init_from = if takes_model { keys.remove("init_from") } else { None };
         let init_from = init_from.and_then(|value| self.reference("init_from", &value));
-        let reserved: &[&str] = if takes_model {
-            &["kind", "inputs", "init_from"]
-        } else {
-            &["kind", "inputs"]
-        };
+        let reserved: &[&str] = if takes_model { &["kind", "inputs", "init_from"] } else { &["kind", "inputs"] };
         let parsed = kind.and_then(|kind| {
-            let mut table = Table {
-                name: &name,
-                head: head.clone(),
-                keys,
-                reserved,
-                places: &places,
-                found: &mut self.found,
-            };
+            let mut table = Table { name: &name, head: head.clone(), keys, reserved, places: &places, found: &mut self.found };
             Some((kind, (kind.parse)(&mut table)?))
         });
-        DraftStage {
-            name,
-            head,
-            places,
-            parsed,
-            inputs,
-            init_from,
-        }
+        DraftStage { name, head, places, parsed, inputs, init_from }
     }
 
     /// Takes `kind` out of a table.
@@ -325,36 +223,19 @@ impl<C> Draft<C> {
         known: impl Iterator<Item = &'static str> + Clone,
     ) -> Option<String> {
         let Some(value) = keys.remove("kind") else {
-            let hint = format!(
-                "kinds: {}",
-                known
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            );
-            self.found
-                .push(Found::new(head.clone(), "missing key `kind`").hint(hint));
+            let hint = format!("kinds: {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
+            self.found.push(Found::new(head.clone(), "missing key `kind`").hint(hint));
             return None;
         };
         match value.get_ref() {
-            DeValue::String(kind) if known.clone().any(|name| name == kind.as_ref()) => {
-                Some(kind.to_string())
-            }
+            DeValue::String(kind) if known.clone().any(|name| name == kind.as_ref()) => Some(kind.to_string()),
             DeValue::String(kind) => {
                 let hint = suggest(kind, "kinds", known);
-                self.found.push(
-                    Found::new(value.span(), format!("unknown {what} kind `{kind}`")).hint(hint),
-                );
+                self.found.push(Found::new(value.span(), format!("unknown {what} kind `{kind}`")).hint(hint));
                 None
             }
             other => {
-                self.found.push(Found::new(
-                    value.span(),
-                    format!(
-                        "`kind` must be a string, found {}",
-                        conform::describe(other)
-                    ),
-                ));
+                self.found.push(Found::new(value.span(), format!("`kind` must be a string, found {}", conform::describe(other))));
                 None
             }
         }
@@ -364,28 +245,16 @@ impl<C> Draft<C> {
         let DeValue::Array(array) = value.get_ref() else {
             let found = conform::describe(value.get_ref());
             let hint = "write `inputs = [\"NAME\"]`".to_owned();
-            self.found.push(
-                Found::new(
-                    value.span(),
-                    format!("`inputs` must be an array of strings, found {found}"),
-                )
-                .hint(hint),
-            );
+            self.found.push(Found::new(value.span(), format!("`inputs` must be an array of strings, found {found}")).hint(hint));
             return vec![None];
         };
         let mut inputs: Vec<Option<Reference>> = Vec::new();
         for element in array.iter() {
             let reference = self.reference("inputs", element);
             if let Some(reference) = &reference
-                && inputs
-                    .iter()
-                    .flatten()
-                    .any(|other| other.text == reference.text)
+                && inputs.iter().flatten().any(|other| other.text == reference.text)
             {
-                self.found.push(Found::new(
-                    reference.span.clone(),
-                    format!("input `{}` is listed twice", reference.text),
-                ));
+                self.found.push(Found::new(reference.span.clone(), format!("input `{}` is listed twice", reference.text)));
             }
             inputs.push(reference);
         }
@@ -395,16 +264,10 @@ impl<C> Draft<C> {
     fn reference(&mut self, name: &str, value: &Value<'_>) -> Option<Reference> {
         match value.get_ref() {
             DeValue::String(text) if text == secrets::MASK => None,
-            DeValue::String(text) => Some(Reference {
-                text: text.to_string(),
-                span: value.span(),
-            }),
+            DeValue::String(text) => Some(Reference { text: text.to_string(), span: value.span() }),
             other => {
                 let found = conform::describe(other);
-                self.found.push(Found::new(
-                    value.span(),
-                    format!("`{name}` must name a stage, found {found}"),
-                ));
+                self.found.push(Found::new(value.span(), format!("`{name}` must name a stage, found {found}")));
                 None
             }
         }
@@ -419,36 +282,23 @@ impl<C> Draft<C> {
             let Some((_, parsed)) = &stage.parsed else {
                 continue;
             };
-            for mistake in parsed.check(&CheckContext {
-                app,
-                name: &stage.name,
-                seed: self.seed,
-            }) {
+            for mistake in parsed.check(&CheckContext { app, name: &stage.name, seed: self.seed }) {
                 let span = stage.places.find(&mistake.key);
                 // A value that is wrong already (a secret) would only be called wrong once more.
                 if span == stage.head || self.found.iter().all(|found| found.span != span) {
-                    self.found
-                        .push(Found::new(span, mistake.message).hint(mistake.hint));
+                    self.found.push(Found::new(span, mistake.message).hint(mistake.hint));
                 }
             }
         }
         let nodes = graph::join(self.stages, &mut self.found);
-        if self.found.is_empty() {
-            Ok(Pipeline::new(self.seed, nodes))
-        } else {
-            Err(FileError::new(&self.sources, self.found))
-        }
+        if self.found.is_empty() { Ok(Pipeline::new(self.seed, nodes)) } else { Err(FileError::new(&self.sources, self.found)) }
     }
 }
 
 /// Where a table begins: its header, or the key of an inline or dotted one.
 fn head(key: Range<usize>, table: &Spanned<DeTable<'_>>) -> Range<usize> {
     let span = table.span();
-    if tree::encloses(&span, &key) {
-        span
-    } else {
-        key
-    }
+    if tree::encloses(&span, &key) { span } else { key }
 }
 
 pub(crate) fn bad_name(name: &str) -> Option<String> {
@@ -458,11 +308,7 @@ pub(crate) fn bad_name(name: &str) -> Option<String> {
     }
     match name.len() {
         0 => Some("the name is empty".to_owned()),
-        length if length > MAX_NAME => Some(format!(
-            "the name has {length} characters, at most {MAX_NAME} are allowed"
-        )),
-        _ => name
-            .starts_with(['-', '_'])
-            .then(|| format!("the name `{name}` begins with `{}`", &name[..1])),
+        length if length > MAX_NAME => Some(format!("the name has {length} characters, at most {MAX_NAME} are allowed")),
+        _ => name.starts_with(['-', '_']).then(|| format!("the name `{name}` begins with `{}`", &name[..1])),
     }
 }

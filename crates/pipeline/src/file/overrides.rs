@@ -26,9 +26,7 @@ impl Override {
         let span = start..start + text.len();
         let hint = "write `--set stage.NAME.KEY=VALUE`".to_owned();
         let Some(equals) = find_equals(text) else {
-            return Err(
-                Found::new(span, "an override needs a `=` between path and value").hint(hint),
-            );
+            return Err(Found::new(span, "an override needs a `=` between path and value").hint(hint));
         };
         let (path, value) = (&text[..equals], &text[equals + 1..]);
         if path.trim().is_empty() || path.contains('\n') {
@@ -68,26 +66,17 @@ impl Override {
             Ok(_) => Err(Found::new(self.bare.clone(), "an override sets one value")),
             Err(error) if self.text.is_empty() || self.text.starts_with(['[', '{', '"', '\'']) => {
                 let span = error.span().unwrap_or_else(|| self.bare.clone());
-                Err(Found::new(
-                    span,
-                    format!("the value is not TOML: {}", error.message()),
-                ))
+                Err(Found::new(span, format!("the value is not TOML: {}", error.message())))
             }
-            Err(_) => Ok(Spanned::new(
-                self.bare.clone(),
-                DeValue::String(self.text.as_str().into()),
-            )),
+            Err(_) => Ok(Spanned::new(self.bare.clone(), DeValue::String(self.text.as_str().into()))),
         }
     }
 
     /// Lays the value over the tree.
     pub(super) fn apply<'t>(&'t self, root: &mut DeTable<'t>) -> Result<(), Found> {
         let keys = self.keys().ok_or_else(|| {
-            Found::new(
-                self.span.clone(),
-                "the path of this override is no dotted key",
-            )
-            .hint("write `--set stage.NAME.KEY=VALUE`".to_owned())
+            Found::new(self.span.clone(), "the path of this override is no dotted key")
+                .hint("write `--set stage.NAME.KEY=VALUE`".to_owned())
         })?;
         let value = self.parsed()?;
         self.named(&keys, root)?;
@@ -115,12 +104,7 @@ impl Override {
     }
 }
 
-fn set<'t>(
-    table: &mut DeTable<'t>,
-    keys: &[Key<'t>],
-    value: Value<'t>,
-    span: &Range<usize>,
-) -> Result<(), Found> {
+fn set<'t>(table: &mut DeTable<'t>, keys: &[Key<'t>], value: Value<'t>, span: &Range<usize>) -> Result<(), Found> {
     let Some((key, rest)) = keys.split_first() else {
         return Ok(());
     };
@@ -131,10 +115,7 @@ fn set<'t>(
         return Ok(());
     }
     if table.get(name).is_none() {
-        table.insert(
-            key.clone(),
-            Spanned::new(span.clone(), DeValue::Table(DeTable::new())),
-        );
+        table.insert(key.clone(), Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
     }
     match table.get_mut(name).map(Spanned::get_mut) {
         Some(DeValue::Table(inner)) => set(inner, rest, value, span),

@@ -51,13 +51,10 @@ pub(super) fn read<P: DeserializeOwned + JsonSchema>(
 /// A refusal that only follows from a mistake already found: of the same place, of something around it, or of a key taken out.
 fn is_consequence(error: &toml::de::Error, span: &Range<usize>, own: &[Found]) -> bool {
     let missing = error.message().starts_with("missing field");
-    own.iter()
-        .any(|found| missing || encloses(span, &found.span) || encloses(&found.span, span))
+    own.iter().any(|found| missing || encloses(span, &found.span) || encloses(&found.span, span))
 }
 
 fn lowercase_first(message: &str) -> String {
     let mut chars = message.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

@@ -14,7 +14,8 @@ use super::tree::{Value, entries};
 /// What stands in the tree for a secret that was taken out.
 pub(super) const MASK: &str = "***";
 
-const HINT: &str = "name the environment variable that holds it (`api_key_env = \"TEACHER_API_KEY\"`), and replace the key if this file was shared";
+const HINT: &str =
+    "name the environment variable that holds it (`api_key_env = \"TEACHER_API_KEY\"`), and replace the key if this file was shared";
 
 /// Masks secrets in all texts, whether they parse or not: tokens that look like keys, and what is assigned to a name of a secret.
 pub(super) fn mask_texts(sources: &mut Sources) {
@@ -29,16 +30,8 @@ pub(super) fn mask_texts(sources: &mut Sources) {
 
 /// Takes secrets out of the tree, so that no later message can quote them, and reports each. `all` says that every string in the
 /// table is one, for it stands below the name of a secret.
-pub(super) fn take(
-    table: &mut DeTable<'_>,
-    all: bool,
-    sources: &mut Sources,
-    found: &mut Vec<Found>,
-) {
-    let names: Vec<(String, Range<usize>)> = entries(table)
-        .into_iter()
-        .map(|(key, _)| (key.get_ref().to_string(), key.span()))
-        .collect();
+pub(super) fn take(table: &mut DeTable<'_>, all: bool, sources: &mut Sources, found: &mut Vec<Found>) {
+    let names: Vec<(String, Range<usize>)> = entries(table).into_iter().map(|(key, _)| (key.get_ref().to_string(), key.span())).collect();
     for (name, key_span) in names {
         if is_secret(&name) {
             report(key_span, "a key", sources, found);
@@ -54,19 +47,11 @@ pub(super) fn take(
     }
 }
 
-fn take_value(
-    name: &str,
-    value: &mut Value<'_>,
-    all: bool,
-    sources: &mut Sources,
-    found: &mut Vec<Found>,
-) {
+fn take_value(name: &str, value: &mut Value<'_>, all: bool, sources: &mut Sources, found: &mut Vec<Found>) {
     let span = value.span();
     match value.get_mut() {
         DeValue::Table(table) => take(table, all, sources, found),
-        DeValue::Array(array) => array
-            .iter_mut()
-            .for_each(|element| take_value(name, element, all, sources, found)),
+        DeValue::Array(array) => array.iter_mut().for_each(|element| take_value(name, element, all, sources, found)),
         DeValue::String(text) if (all && !text.is_empty()) || holds_secret(name, text) => {
             report(span, &format!("`{name}`"), sources, found);
             *text = MASK.into();
@@ -110,10 +95,7 @@ fn is_secret_key(name: &str) -> bool {
         "hf_token",
         "api_token",
     ];
-    whole.contains(&name.as_str())
-        || ["api_key", "secret_key", "_secret", "_password"]
-            .iter()
-            .any(|end| name.ends_with(end))
+    whole.contains(&name.as_str()) || ["api_key", "secret_key", "_secret", "_password"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a key of this name holds the name of an environment variable.
@@ -122,9 +104,7 @@ fn is_variable_key(name: &str) -> bool {
 }
 
 fn is_variable(text: &str) -> bool {
-    !text.is_empty()
-        && !is_secret(text)
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !text.is_empty() && !is_secret(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Whether a word looks like a key: a well-known prefix and enough of a random tail, or a URL with a password.
@@ -149,16 +129,11 @@ fn is_secret(word: &str) -> bool {
     ];
     let keyed = prefixes.iter().any(|(prefix, least)| {
         word.strip_prefix(prefix).is_some_and(|tail| {
-            let random = tail
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
-                .count();
+            let random = tail.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).count();
             random >= *least && tail.chars().any(|c| c.is_ascii_digit())
         })
     });
-    let with_password = word
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.rsplit_once('@'));
+    let with_password = word.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.rsplit_once('@'));
     keyed || with_password.is_some_and(|(user, _)| user.contains(':'))
 }
 
@@ -172,9 +147,7 @@ fn secret_words(text: &str) -> Vec<Range<usize>> {
     let secret_end = |span: Range<usize>| {
         let word = &text[span.clone()];
         let starts = std::iter::once(0).chain(word.match_indices('.').map(|(dot, _)| dot + 1));
-        starts
-            .map(|at| span.start + at..span.end)
-            .find(|end| is_secret(&text[end.clone()]))
+        starts.map(|at| span.start + at..span.end).find(|end| is_secret(&text[end.clone()]))
     };
     word_spans.filter_map(secret_end).collect()
 }
@@ -183,9 +156,7 @@ fn secret_words(text: &str) -> Vec<Range<usize>> {
 fn assignments(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     text.match_indices('=').filter_map(|(at, _)| {
         let name = text[..at].trim_end().trim_end_matches(['"', '\'']);
-        let start = name
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c)))
-            .map_or(0, |before| before + 1);
+        let start = name.rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).map_or(0, |before| before + 1);
         let name = name.get(start..)?;
         if !(is_secret_key(name) || is_variable_key(name)) {
             return None;
@@ -195,16 +166,10 @@ fn assignments(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
         if is_variable_key(name) {
             // The name of a variable is no secret; anything else behind this key may be.
             let line = value.lines().next().unwrap_or_default();
-            let quoted = line
-                .trim_start_matches(['"', '\''])
-                .split(['"', '\'', ' ', '#', ',', '}'])
-                .next()
-                .unwrap_or_default();
+            let quoted = line.trim_start_matches(['"', '\'']).split(['"', '\'', ' ', '#', ',', '}']).next().unwrap_or_default();
             return (!is_variable(quoted)).then_some(value_start..value_start + line.len());
         }
-        let long = ["\"\"\"", "'''"]
-            .into_iter()
-            .find(|quotes| value.starts_with(quotes));
+        let long = ["\"\"\"", "'''"].into_iter().find(|quotes| value.starts_with(quotes));
         let length = match long {
             Some(quotes) => value[3..].find(quotes).map_or(value.len(), |end| end + 6),
             None => value.find('\n').unwrap_or(value.len()),
@@ -219,36 +184,15 @@ mod tests {
 
     #[test]
     fn keys_are_told_from_words() {
-        for secret in [
-            "sk-proj-abc123def456",
-            "hf_abcdefghij1234567890",
-            "https://user:pw@host/v1",
-            "AKIA1234567890ABCDEF",
-        ] {
+        for secret in ["sk-proj-abc123def456", "hf_abcdefghij1234567890", "https://user:pw@host/v1", "AKIA1234567890ABCDEF"] {
             assert!(is_secret(secret), "{secret}");
         }
-        for word in [
-            "sk-learn",
-            "hf_hub",
-            "https://host/v1",
-            "TEACHER_API_KEY",
-            "eyJ",
-            "Qwen/QwQ-32B-Preview",
-            "sk-",
-        ] {
+        for word in ["sk-learn", "hf_hub", "https://host/v1", "TEACHER_API_KEY", "eyJ", "Qwen/QwQ-32B-Preview", "sk-"] {
             assert!(!is_secret(word), "{word}");
         }
+        assert!(is_secret_key("api_key") && is_secret_key("OPENAI_API_KEY") && is_secret_key("Authorization") && is_secret_key("token"));
         assert!(
-            is_secret_key("api_key")
-                && is_secret_key("OPENAI_API_KEY")
-                && is_secret_key("Authorization")
-                && is_secret_key("token")
-        );
-        assert!(
-            !is_secret_key("max_tokens")
-                && !is_secret_key("eos_token")
-                && !is_secret_key("tokenizer")
-                && !is_secret_key("api_key_env")
+            !is_secret_key("max_tokens") && !is_secret_key("eos_token") && !is_secret_key("tokenizer") && !is_secret_key("api_key_env")
         );
     }
 

@@ -39,7 +39,6 @@ impl Table<'_> {
     /// Reports a mistake that only a look at several keys together shows.
     pub fn mistake(&mut self, mistake: Mistake) {
         let span = self.places.find(&mistake.key);
-        self.found
-            .push(Found::new(span, mistake.message).hint(mistake.hint));
+        self.found.push(Found::new(span, mistake.message).hint(mistake.hint));
     }
 }

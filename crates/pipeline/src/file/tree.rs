@@ -22,10 +22,7 @@ pub(crate) fn encloses(outer: &Range<usize>, inner: &Range<usize>) -> bool {
 
 /// Removes the innermost entry or element that encloses the span. False when there is none.
 pub(crate) fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
-    if table
-        .iter_mut()
-        .any(|(_, value)| remove_within(value, span))
-    {
+    if table.iter_mut().any(|(_, value)| remove_within(value, span)) {
         return true;
     }
     let enclosing = table
@@ -42,10 +39,7 @@ fn remove_within(value: &mut Value<'_>, span: &Range<usize>) -> bool {
             if array.iter_mut().any(|element| remove_within(element, span)) {
                 return true;
             }
-            let Some(index) = array
-                .iter()
-                .position(|element| encloses(&element.span(), span))
-            else {
+            let Some(index) = array.iter().position(|element| encloses(&element.span(), span)) else {
                 return false;
             };
             remove_element(array, index);
@@ -56,12 +50,7 @@ fn remove_within(value: &mut Value<'_>, span: &Range<usize>) -> bool {
 }
 
 fn remove_element(array: &mut DeArray<'_>, index: usize) {
-    *array = array
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| *at != index)
-        .map(|(_, element)| element.clone())
-        .collect();
+    *array = array.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, element)| element.clone()).collect();
 }
 
 /// Where the keys of a table stand, by dotted path; elements of arrays by their index.
@@ -73,10 +62,7 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn of(head: Range<usize>, table: &DeTable<'_>) -> Self {
-        let mut places = Self {
-            head,
-            values: BTreeMap::new(),
-        };
+        let mut places = Self { head, values: BTreeMap::new() };
         places.add_table("", table);
         places
     }

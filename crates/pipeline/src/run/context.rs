@@ -91,9 +91,7 @@ impl<C> StageContext<'_, C> {
     #[must_use]
     pub fn rng_seed(&self, label: &str) -> u64 {
         let mut hasher = blake3::Hasher::new_derive_key("potstill stage seed v1");
-        hasher
-            .update(&self.seed.to_le_bytes())
-            .update(label.as_bytes());
+        hasher.update(&self.seed.to_le_bytes()).update(label.as_bytes());
         let mut seed = [0; 8];
         hasher.finalize_xof().fill(&mut seed);
         u64::from_le_bytes(seed)
@@ -101,10 +99,7 @@ impl<C> StageContext<'_, C> {
 
     /// Tells how far the work is: `done` of `total` `unit`s, and further figures such as `("loss", 0.7)`. Cheap to call often.
     pub fn progress(&self, done: u64, total: Option<u64>, unit: &str, fields: &[(&str, f64)]) {
-        let mut last = self
-            .last_progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_progress.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| last.elapsed() < PROGRESS_EVERY) && total != Some(done) {
             return;
         }
@@ -114,20 +109,13 @@ impl<C> StageContext<'_, C> {
             done,
             total,
             unit: unit.to_owned(),
-            fields: fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), *value))
-                .collect(),
+            fields: fields.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         });
     }
 
     /// Says a line to the user.
     pub fn message(&self, level: Level, text: impl Into<String>) {
-        self.events.send(Event::Message {
-            stage: Some(self.name.to_owned()),
-            level,
-            text: text.into(),
-        });
+        self.events.send(Event::Message { stage: Some(self.name.to_owned()), level, text: text.into() });
     }
 
     /// Whether the stage is asked to stop.
@@ -141,11 +129,7 @@ impl<C> StageContext<'_, C> {
     /// # Errors
     /// The stage is asked to stop.
     pub fn check_cancelled(&self) -> Result<(), StageError> {
-        if self.cancelled() {
-            Err(StageError::cancelled())
-        } else {
-            Ok(())
-        }
+        if self.cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
     }
 
     /// The token itself, for code that runs beside the stage.

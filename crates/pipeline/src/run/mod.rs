@@ -46,26 +46,14 @@ impl StageResult {
     /// Adds an output of rows.
     #[must_use]
     pub fn rows(mut self, output: &str, rows: u64) -> Self {
-        self.outputs.insert(
-            output.to_owned(),
-            OutputInfo {
-                rows: Some(rows),
-                entry: None,
-            },
-        );
+        self.outputs.insert(output.to_owned(), OutputInfo { rows: Some(rows), entry: None });
         self
     }
 
     /// Adds an output that is opened at one file or folder, such as a model; `entry` is relative to the output's folder, `"."` itself.
     #[must_use]
     pub fn entry(mut self, output: &str, entry: &str) -> Self {
-        self.outputs.insert(
-            output.to_owned(),
-            OutputInfo {
-                rows: None,
-                entry: Some(entry.to_owned()),
-            },
-        );
+        self.outputs.insert(output.to_owned(), OutputInfo { rows: None, entry: Some(entry.to_owned()) });
         self
     }
 }
@@ -108,11 +96,7 @@ impl Default for Capacity {
     /// Two stages of each class at most wait or compute; the accelerator serves one.
     fn default() -> Self {
         let two = NonZeroUsize::MIN.saturating_add(1);
-        Self {
-            network: two,
-            cpu: two,
-            accelerator: NonZeroUsize::MIN,
-        }
+        Self { network: two, cpu: two, accelerator: NonZeroUsize::MIN }
     }
 }
 
@@ -197,23 +181,14 @@ pub enum RunError {
 }
 
 fn count(failures: &[StageFailure]) -> String {
-    if failures.len() == 1 {
-        "1 stage".to_owned()
-    } else {
-        format!("{} stages", failures.len())
-    }
+    if failures.len() == 1 { "1 stage".to_owned() } else { format!("{} stages", failures.len()) }
 }
 
 /// Brings the targets up to date.
 ///
 /// # Errors
 /// The run did not get under way. Failures of stages are in the report.
-pub fn run<C: Sync>(
-    pipeline: &Pipeline<C>,
-    store: &Store,
-    app: &C,
-    options: &RunOptions,
-) -> Result<RunReport, RunError> {
+pub fn run<C: Sync>(pipeline: &Pipeline<C>, store: &Store, app: &C, options: &RunOptions) -> Result<RunReport, RunError> {
     let unknown = |name: &str| RunError::UnknownStage {
         name: name.to_owned(),
         near: near(name, pipeline.nodes().iter().map(|node| node.name.as_str())).map(str::to_owned),
@@ -221,27 +196,13 @@ pub fn run<C: Sync>(
     let selected = pipeline.select(&options.targets).map_err(unknown)?;
     let forced = pipeline.downstream(&options.force).map_err(unknown)?;
     let identities = pipeline.identify(app).map_err(RunError::Identity)?;
-    let job = Job {
-        pipeline,
-        store,
-        app,
-        options,
-        identities,
-        selected,
-        forced,
-    };
+    let job = Job { pipeline, store, app, options, identities, selected, forced };
     job.ready()?;
     let (name, folder) = store.begin_run()?;
     let log = folder.join("events.jsonl");
     let file = File::create(&log).at("write", &log)?;
     let events = Events::new(options.listener.clone(), Some((log, file)));
-    events.send(Event::RunStarted {
-        run: name,
-        stages: job
-            .selected_nodes()
-            .map(|(_, node)| node.name.clone())
-            .collect(),
-    });
+    events.send(Event::RunStarted { run: name, stages: job.selected_nodes().map(|(_, node)| node.name.clone()).collect() });
     let states = schedule::run(&job, &events);
     Ok(job.report(states, &events, folder))
 }
@@ -259,11 +220,7 @@ struct Job<'a, C: 'static> {
 
 impl<C: Sync> Job<'_, C> {
     fn selected_nodes(&self) -> impl Iterator<Item = (usize, &crate::pipeline::Node<C>)> {
-        self.pipeline
-            .nodes()
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| self.selected[*index])
+        self.pipeline.nodes().iter().enumerate().filter(|(index, _)| self.selected[*index])
     }
 
     /// Asks every stage that will run whether it could, so that all that is missing is told before any work.
@@ -271,28 +228,15 @@ impl<C: Sync> Job<'_, C> {
         let mut failures = Vec::new();
         for (index, node) in self.selected_nodes() {
             // A broken artifact is reported when its turn comes; here it only counts as something to run.
-            let cached = !self.forced[index]
-                && matches!(
-                    self.store.find(&self.identities[index].fingerprint),
-                    Ok(Some(_))
-                );
+            let cached = !self.forced[index] && matches!(self.store.find(&self.identities[index].fingerprint), Ok(Some(_)));
             if !cached && let Err(error) = node.stage.ready(self.app) {
                 failures.push(node.failure(error));
             }
         }
-        if failures.is_empty() {
-            Ok(())
-        } else {
-            Err(RunError::NotReady(failures))
-        }
+        if failures.is_empty() { Ok(()) } else { Err(RunError::NotReady(failures)) }
     }
 
-    fn report(
-        &self,
-        states: Vec<schedule::State>,
-        events: &Events,
-        folder: std::path::PathBuf,
-    ) -> RunReport {
+    fn report(&self, states: Vec<schedule::State>, events: &Events, folder: std::path::PathBuf) -> RunReport {
         let mut report = RunReport {
             outcome: Outcome::Done,
             summary: RunSummary::new(events.seconds()),
@@ -300,14 +244,7 @@ impl<C: Sync> Job<'_, C> {
             not_run: Vec::new(),
             folder,
         };
-        for ((_, node), state) in self
-            .pipeline
-            .nodes()
-            .iter()
-            .enumerate()
-            .zip(states)
-            .filter(|((index, _), _)| self.selected[*index])
-        {
+        for ((_, node), state) in self.pipeline.nodes().iter().enumerate().zip(states).filter(|((index, _), _)| self.selected[*index]) {
             match state {
                 schedule::State::Done(done) => report.summary.add(&node.name, &done),
                 schedule::State::Failed(error) if error.class() != ErrorClass::Cancelled => {
@@ -317,32 +254,18 @@ impl<C: Sync> Job<'_, C> {
             }
         }
         report.outcome = outcome(&report.failures, &report.not_run);
-        let summary = serde_json::to_string_pretty(&report.summary)
-            .map(|text| text + "\n")
-            .unwrap_or_default();
+        let summary = serde_json::to_string_pretty(&report.summary).map(|text| text + "\n").unwrap_or_default();
         let path = report.folder.join("summary.json");
         if let Err(error) = crate::store::write_flushed(&path, summary.as_bytes()) {
-            events.send(Event::Message {
-                stage: None,
-                level: Level::Warning,
-                text: error.to_string(),
-            });
+            events.send(Event::Message { stage: None, level: Level::Warning, text: error.to_string() });
         }
-        events.send(Event::RunFinished {
-            outcome: report.outcome,
-            seconds: report.summary.seconds,
-            cost_usd: report.summary.cost_usd,
-        });
+        events.send(Event::RunFinished { outcome: report.outcome, seconds: report.summary.seconds, cost_usd: report.summary.cost_usd });
         report
     }
 }
 
 fn outcome(failures: &[StageFailure], not_run: &[String]) -> Outcome {
-    let has = |class| {
-        failures
-            .iter()
-            .any(|failure| failure.error.class() == class)
-    };
+    let has = |class| failures.iter().any(|failure| failure.error.class() == class);
     match () {
         () if has(ErrorClass::Failed) => Outcome::Failed,
         () if has(ErrorClass::Config) => Outcome::Config,

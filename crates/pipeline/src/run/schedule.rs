@@ -43,12 +43,7 @@ type Finished = (usize, Result<Done, StageError>);
 pub(super) fn run<C: Sync>(job: &Job<'_, C>, events: &Events) -> Vec<State> {
     let (sender, receiver) = mpsc::channel::<Finished>();
     let nodes = job.pipeline.nodes();
-    let mut schedule = Schedule {
-        job,
-        events,
-        states: nodes.iter().map(|_| State::Waiting).collect(),
-        busy: BTreeMap::new(),
-    };
+    let mut schedule = Schedule { job, events, states: nodes.iter().map(|_| State::Waiting).collect(), busy: BTreeMap::new() };
     thread::scope(|scope| {
         loop {
             schedule.start_ready(scope, &sender);
@@ -86,31 +81,18 @@ impl<'j, C: Sync> Schedule<'j, '_, C> {
             }
             if self.blocked(node) {
                 self.states[index] = State::Skipped;
-                self.events.send(Event::StageSkipped {
-                    stage: node.name.clone(),
-                });
+                self.events.send(Event::StageSkipped { stage: node.name.clone() });
                 continue;
             }
             let Some(sources) = self.sources(node) else {
                 continue;
             };
-            let cached = if job.forced[index] {
-                Ok(None)
-            } else {
-                job.store.find(&job.identities[index].fingerprint)
-            };
+            let cached = if job.forced[index] { Ok(None) } else { job.store.find(&job.identities[index].fingerprint) };
             match cached {
                 Err(error) => self.finish(index, Err(error.into())),
                 Ok(Some(artifact)) => {
                     self.announce(index, true);
-                    self.finish(
-                        index,
-                        Ok(Done {
-                            artifact,
-                            cached: true,
-                            seconds: 0.0,
-                        }),
-                    );
+                    self.finish(index, Ok(Done { artifact, cached: true, seconds: 0.0 }));
                 }
                 Ok(None) => {
                     let busy = self.busy.entry(node.kind.resource).or_default();
@@ -134,8 +116,7 @@ impl<'j, C: Sync> Schedule<'j, '_, C> {
     /// Whether the stage can never start: something before it failed, or the run is to stop.
     fn blocked(&self, node: &Node<C>) -> bool {
         let dead = |state: &State| matches!(state, State::Failed(_) | State::Skipped);
-        self.job.options.cancel.is_cancelled()
-            || node.edges().any(|edge| dead(&self.states[edge.stage]))
+        self.job.options.cancel.is_cancelled() || node.edges().any(|edge| dead(&self.states[edge.stage]))
     }
 
     /// The artifacts that the stage reads; `None` while one is missing.
@@ -144,9 +125,7 @@ impl<'j, C: Sync> Schedule<'j, '_, C> {
             State::Done(done) => Some(done.artifact.clone()),
             _ => None,
         };
-        node.edges()
-            .map(|edge| source(&self.states[edge.stage]))
-            .collect()
+        node.edges().map(|edge| source(&self.states[edge.stage])).collect()
     }
 
     fn announce(&self, index: usize, cached: bool) {

@@ -39,19 +39,13 @@ pub struct StageSummary {
 
 impl RunSummary {
     pub(super) fn new(seconds: f64) -> Self {
-        Self {
-            seconds,
-            cost_usd: 0.0,
-            stages: Vec::new(),
-            evals: Vec::new(),
-        }
+        Self { seconds, cost_usd: 0.0, stages: Vec::new(), evals: Vec::new() }
     }
 
     pub(super) fn add(&mut self, name: &str, done: &Done) {
         let manifest = &done.artifact.manifest;
         self.cost_usd += done.cost_usd().unwrap_or(0.0);
-        self.evals
-            .extend(manifest.evals.iter().map(|eval| named(name, eval)));
+        self.evals.extend(manifest.evals.iter().map(|eval| named(name, eval)));
         self.stages.push(StageSummary {
             name: name.to_owned(),
             kind: manifest.kind.clone(),
@@ -67,12 +61,7 @@ impl RunSummary {
 fn named(stage: &str, eval: &Value) -> Value {
     let mut object = Map::from_iter([("stage".to_owned(), Value::from(stage))]);
     match eval {
-        Value::Object(fields) => object.extend(
-            fields
-                .iter()
-                .filter(|(key, _)| *key != "stage")
-                .map(|(k, v)| (k.clone(), v.clone())),
-        ),
+        Value::Object(fields) => object.extend(fields.iter().filter(|(key, _)| *key != "stage").map(|(k, v)| (k.clone(), v.clone()))),
         other => {
             object.insert("value".to_owned(), other.clone());
         }

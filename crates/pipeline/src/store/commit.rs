@@ -66,9 +66,7 @@ impl Attempt {
     /// The name would leave the output's folder, or a folder cannot be made.
     pub fn file(&self, output: &str, name: &str) -> Result<PathBuf, StoreError> {
         if !is_inside(output) || !is_inside(name) {
-            return Err(StoreError::BadName {
-                name: format!("{output}/{name}"),
-            });
+            return Err(StoreError::BadName { name: format!("{output}/{name}") });
         }
         let path = self.folder.join(output).join(name);
         let parent = path.parent().unwrap_or(&self.folder);
@@ -77,11 +75,7 @@ impl Attempt {
     }
 
     /// The outputs with all files found in their folders, which are flushed on the way.
-    fn outputs(
-        &self,
-        named: &[(String, Port)],
-        infos: &BTreeMap<String, OutputInfo>,
-    ) -> Result<Vec<Output>, StoreError> {
+    fn outputs(&self, named: &[(String, Port)], infos: &BTreeMap<String, OutputInfo>) -> Result<Vec<Output>, StoreError> {
         let mut outputs = Vec::new();
         for (name, port) in named {
             let info = infos.get(name).cloned().unwrap_or_default();
@@ -90,9 +84,7 @@ impl Attempt {
                 Some(".") => Some(name.clone()),
                 Some(entry) if is_inside(entry) => Some(format!("{name}/{entry}")),
                 Some(entry) => {
-                    return Err(StoreError::BadName {
-                        name: entry.to_owned(),
-                    });
+                    return Err(StoreError::BadName { name: entry.to_owned() });
                 }
             };
             let mut files = Vec::new();
@@ -100,13 +92,7 @@ impl Attempt {
                 collect(&self.folder, name, &mut files)?;
             }
             files.sort_by(|a: &FileEntry, b| a.path.cmp(&b.path));
-            outputs.push(Output {
-                name: name.clone(),
-                port: *port,
-                rows: info.rows,
-                entry,
-                files,
-            });
+            outputs.push(Output { name: name.clone(), port: *port, rows: info.rows, entry, files });
         }
         Ok(outputs)
     }
@@ -130,11 +116,7 @@ impl Store {
         let id = Uuid::new_v4().to_string();
         let folder = self.attempt_folder(&id);
         fs::create_dir(&folder).at("make the folder", &folder)?;
-        Ok(Attempt {
-            id,
-            folder,
-            committed: false,
-        })
+        Ok(Attempt { id, folder, committed: false })
     }
 
     /// Commits an attempt: flushes its data, completes `manifest` by the attempt's id and the files of the `named` outputs, and puts it
@@ -169,14 +151,7 @@ impl Store {
         flush_folder(&self.root.join("attempts"))?;
         at(Step::Flushed);
         let prepared = attempt.folder.join(MANIFEST);
-        write_flushed(
-            &prepared,
-            manifest
-                .seal()
-                .map_err(io::Error::from)
-                .at("write", &prepared)?
-                .as_bytes(),
-        )?;
+        write_flushed(&prepared, manifest.seal().map_err(io::Error::from).at("write", &prepared)?.as_bytes())?;
         flush_folder(&attempt.folder)?;
         at(Step::Prepared);
         let fingerprint = manifest.fingerprint;
@@ -189,21 +164,11 @@ impl Store {
         at(Step::Committed);
         remove(&self.root.join("scratch").join(fingerprint.to_string()))?;
         let folder = attempt.folder.clone();
-        Ok(Commit::Won(Artifact {
-            manifest,
-            folder,
-            manifest_path: self.manifest_path(&fingerprint),
-        }))
+        Ok(Commit::Won(Artifact { manifest, folder, manifest_path: self.manifest_path(&fingerprint) }))
     }
 
     /// Puts the manifest in place. False when another one is there and is to stay.
-    fn put(
-        &self,
-        prepared: &Path,
-        fingerprint: &Fingerprint,
-        attempt: &str,
-        replace: bool,
-    ) -> Result<bool, StoreError> {
+    fn put(&self, prepared: &Path, fingerprint: &Fingerprint, attempt: &str, replace: bool) -> Result<bool, StoreError> {
         let target = self.manifest_path(fingerprint);
         let folder = target.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).at("make the folder", folder)?;
@@ -226,10 +191,7 @@ impl Store {
         self.flush_artifact(fingerprint)?;
         match self.find(fingerprint)? {
             Some(artifact) => Ok(Commit::Lost(artifact)),
-            None => Err(StoreError::Missing {
-                path: self.manifest_path(fingerprint),
-                manifest: self.manifest_path(fingerprint),
-            }),
+            None => Err(StoreError::Missing { path: self.manifest_path(fingerprint), manifest: self.manifest_path(fingerprint) }),
         }
     }
 
@@ -248,11 +210,7 @@ fn collect(root: &Path, relative: &str, files: &mut Vec<FileEntry>) -> Result<()
         let file = File::open(&path).at("read", &path)?;
         file.sync_all().at("flush", &path)?;
         let bytes = file.metadata().at("read", &path)?.len();
-        files.push(FileEntry {
-            path: relative.to_owned(),
-            bytes,
-            blake3: hash(&path)?,
-        });
+        files.push(FileEntry { path: relative.to_owned(), bytes, blake3: hash(&path)? });
         return Ok(());
     }
     if !kind.is_dir() {
@@ -260,13 +218,9 @@ fn collect(root: &Path, relative: &str, files: &mut Vec<FileEntry>) -> Result<()
     }
     for entry in fs::read_dir(&path).at("list", &path)? {
         let name = entry.at("list", &path)?.file_name();
-        let name = name.to_str().ok_or_else(|| StoreError::BadName {
-            name: name.to_string_lossy().into_owned(),
-        })?;
+        let name = name.to_str().ok_or_else(|| StoreError::BadName { name: name.to_string_lossy().into_owned() })?;
         if !is_inside(name) {
-            return Err(StoreError::BadName {
-                name: name.to_owned(),
-            });
+            return Err(StoreError::BadName { name: name.to_owned() });
         }
         collect(root, &format!("{relative}/{name}"), files)?;
     }
@@ -290,11 +244,5 @@ pub(crate) fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), StoreError>
 
 /// Flushes a folder's entries to disk. Elsewhere than on Unix folders cannot be opened, and the system does it by itself.
 fn flush_folder(path: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .at("flush", path)
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(path).and_then(|folder| folder.sync_all()).at("flush", path) } else { Ok(()) }
 }

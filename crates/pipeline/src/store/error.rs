@@ -75,16 +75,11 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         let rebuild = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
-            Some(format!(
-                "remove the folder `{}` to have the stage run again",
-                folder.display()
-            ))
+            Some(format!("remove the folder `{}` to have the stage run again", folder.display()))
         };
         match self {
             Self::Io { source, path, .. } => io_hint(source, path),
-            Self::NoStore { .. } => {
-                Some("run a pipeline first, or give its store with `--store`".to_owned())
-            }
+            Self::NoStore { .. } => Some("run a pipeline first, or give its store with `--store`".to_owned()),
             Self::Manifest { path, .. } => rebuild(path),
             Self::Missing { manifest, .. } | Self::Altered { manifest, .. } => rebuild(manifest),
             Self::NotAFile { .. } | Self::BadName { .. } => None,
@@ -94,20 +89,11 @@ impl StoreError {
 
 fn io_hint(error: &io::Error, path: &Path) -> Option<String> {
     let hint = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space and run again; what was committed is kept"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "choose a writable folder with `--store`"
-        }
-        io::ErrorKind::Unsupported => {
-            "choose a folder on a file system with hard links with `--store`"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space and run again; what was committed is kept",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "choose a writable folder with `--store`",
+        io::ErrorKind::Unsupported => "choose a folder on a file system with hard links with `--store`",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            return Some(format!(
-                "a part of `{}` is a file, no folder; choose another with `--store`",
-                path.display()
-            ));
+            return Some(format!("a part of `{}` is a file, no folder; choose another with `--store`", path.display()));
         }
         _ => return None,
     };
@@ -121,10 +107,6 @@ pub(crate) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        })
+        self.map_err(|source| StoreError::Io { action, path: path.to_owned(), source })
     }
 }

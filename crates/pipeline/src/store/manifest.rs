@@ -160,10 +160,7 @@ impl Manifest {
                 inputs: input.inputs.iter().map(|input| input.fingerprint).collect(),
             };
             for ancestor in input.lineage.iter().cloned().chain([own]) {
-                if lineage
-                    .iter()
-                    .all(|known| known.fingerprint != ancestor.fingerprint)
-                {
+                if lineage.iter().all(|known| known.fingerprint != ancestor.fingerprint) {
                     lineage.push(ancestor);
                 }
             }
@@ -175,64 +172,31 @@ impl Manifest {
     pub(super) fn seal(&self) -> Result<String, serde_json::Error> {
         let manifest = RawValue::from_string(serde_json::to_string_pretty(self)?)?;
         let blake3 = blake3::hash(manifest.get().as_bytes()).to_string();
-        serde_json::to_string(&Sealed {
-            blake3,
-            manifest: &manifest,
-        })
-        .map(|text| text + "\n")
+        serde_json::to_string(&Sealed { blake3, manifest: &manifest }).map(|text| text + "\n")
     }
 
     /// Reads the text of a manifest's file that lies at `path` for the artifact `fingerprint`.
-    pub(super) fn unseal(
-        text: &str,
-        fingerprint: &Fingerprint,
-        path: &Path,
-    ) -> Result<Self, StoreError> {
-        let broken = |problem: String| StoreError::Manifest {
-            path: path.to_owned(),
-            problem,
-        };
-        let seal: Seal<'_> = serde_json::from_str(text)
-            .map_err(|error| broken(format!("it is no manifest: {error}")))?;
+    pub(super) fn unseal(text: &str, fingerprint: &Fingerprint, path: &Path) -> Result<Self, StoreError> {
+        let broken = |problem: String| StoreError::Manifest { path: path.to_owned(), problem };
+        let seal: Seal<'_> = serde_json::from_str(text).map_err(|error| broken(format!("it is no manifest: {error}")))?;
         // The version comes first: another one may have another form.
-        let form: Form = serde_json::from_str(seal.manifest.get())
-            .map_err(|error| broken(format!("it is no manifest: {error}")))?;
+        let form: Form = serde_json::from_str(seal.manifest.get()).map_err(|error| broken(format!("it is no manifest: {error}")))?;
         if form.format != FORMAT {
-            return Err(broken(format!(
-                "its format is {}, this program reads {FORMAT}",
-                form.format
-            )));
+            return Err(broken(format!("its format is {}, this program reads {FORMAT}", form.format)));
         }
         if blake3::hash(seal.manifest.get().as_bytes()).to_string() != seal.blake3 {
-            return Err(broken(
-                "its text does not have the hash that stands before it".to_owned(),
-            ));
+            return Err(broken("its text does not have the hash that stands before it".to_owned()));
         }
-        let manifest: Self = serde_json::from_str(seal.manifest.get())
-            .map_err(|error| broken(format!("it is no manifest: {error}")))?;
+        let manifest: Self = serde_json::from_str(seal.manifest.get()).map_err(|error| broken(format!("it is no manifest: {error}")))?;
         if manifest.fingerprint != *fingerprint {
-            return Err(broken(format!(
-                "it belongs to the artifact {}",
-                manifest.fingerprint
-            )));
+            return Err(broken(format!("it belongs to the artifact {}", manifest.fingerprint)));
         }
         if Uuid::parse_str(&manifest.attempt).is_err() {
-            return Err(broken(format!(
-                "it names the folder `{}`, which is no UUID",
-                manifest.attempt
-            )));
+            return Err(broken(format!("it names the folder `{}`, which is no UUID", manifest.attempt)));
         }
-        let mut paths = manifest.outputs.iter().flat_map(|output| {
-            output
-                .files
-                .iter()
-                .map(|file| &file.path)
-                .chain(&output.entry)
-        });
+        let mut paths = manifest.outputs.iter().flat_map(|output| output.files.iter().map(|file| &file.path).chain(&output.entry));
         if let Some(path) = paths.find(|path| !is_inside(path)) {
-            return Err(broken(format!(
-                "it names the file `{path}` outside its folder"
-            )));
+            return Err(broken(format!("it names the file `{path}` outside its folder")));
         }
         Ok(manifest)
     }
@@ -245,9 +209,5 @@ struct Form {
 
 /// Whether a path stays inside the folder that it is joined to.
 pub(super) fn is_inside(path: &str) -> bool {
-    !path.is_empty()
-        && !path.contains(['\0', '\\'])
-        && Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
+    !path.is_empty() && !path.contains(['\0', '\\']) && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }

@@ -54,24 +54,14 @@ impl Artifact {
     /// The absolute paths of an output's files, in order; of the first output where no name is given. Empty for an output that is not there.
     #[must_use]
     pub fn files(&self, output: Option<&str>) -> Vec<PathBuf> {
-        let files = self
-            .manifest
-            .output(output)
-            .map(|output| output.files.as_slice())
-            .unwrap_or_default();
-        files
-            .iter()
-            .map(|file| self.folder.join(&file.path))
-            .collect()
+        let files = self.manifest.output(output).map(|output| output.files.as_slice()).unwrap_or_default();
+        files.iter().map(|file| self.folder.join(&file.path)).collect()
     }
 
     /// The absolute path of the file or folder to open, for an output that has one: a model's folder.
     #[must_use]
     pub fn entry(&self, output: Option<&str>) -> Option<PathBuf> {
-        Some(
-            self.folder
-                .join(self.manifest.output(output)?.entry.as_ref()?),
-        )
+        Some(self.folder.join(self.manifest.output(output)?.entry.as_ref()?))
     }
 
     /// Reads every file and compares its hash with the manifest's.
@@ -79,55 +69,30 @@ impl Artifact {
     /// # Errors
     /// The first file that cannot be read or differs.
     pub fn verify(&self) -> Result<(), StoreError> {
-        for file in self
-            .manifest
-            .outputs
-            .iter()
-            .flat_map(|output| &output.files)
-        {
+        for file in self.manifest.outputs.iter().flat_map(|output| &output.files) {
             let path = self.folder.join(&file.path);
             let found = commit::hash(&path)?;
             if found != file.blake3 {
                 let expected = file.blake3.clone();
-                return Err(StoreError::Altered {
-                    path,
-                    manifest: self.manifest_path.clone(),
-                    what: "hash",
-                    expected,
-                    found,
-                });
+                return Err(StoreError::Altered { path, manifest: self.manifest_path.clone(), what: "hash", expected, found });
             }
         }
         Ok(())
     }
 
     fn check_sizes(&self) -> Result<(), StoreError> {
-        for file in self
-            .manifest
-            .outputs
-            .iter()
-            .flat_map(|output| &output.files)
-        {
+        for file in self.manifest.outputs.iter().flat_map(|output| &output.files) {
             let path = self.folder.join(&file.path);
             let found = match fs::metadata(&path) {
                 Ok(metadata) => metadata.len(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(StoreError::Missing {
-                        path,
-                        manifest: self.manifest_path.clone(),
-                    });
+                    return Err(StoreError::Missing { path, manifest: self.manifest_path.clone() });
                 }
                 Err(error) => return Err(error).at("read", &path),
             };
             if found != file.bytes {
                 let (expected, found) = (format!("{} bytes", file.bytes), format!("{found} bytes"));
-                return Err(StoreError::Altered {
-                    path,
-                    manifest: self.manifest_path.clone(),
-                    what: "size",
-                    expected,
-                    found,
-                });
+                return Err(StoreError::Altered { path, manifest: self.manifest_path.clone(), what: "size", expected, found });
             }
         }
         Ok(())
@@ -141,23 +106,13 @@ impl Store {
     /// The folder cannot be made or written to.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = std::path::absolute(root.as_ref()).at("find", root.as_ref())?;
-        for folder in [
-            "artifacts",
-            "attempts",
-            "scratch",
-            "shared",
-            "runs",
-            "locks",
-        ] {
+        for folder in ["artifacts", "attempts", "scratch", "shared", "runs", "locks"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).at("make the folder", &path)?;
         }
         let path = root.join("locks").join("store");
         let lock = open_lock(&path)?;
-        let mut store = Self {
-            root,
-            _presence: None,
-        };
+        let mut store = Self { root, _presence: None };
         // Alone in the store, nobody's attempt is alive: what no manifest names is garbage.
         let presence = match lock.try_lock() {
             Ok(()) => {
@@ -185,10 +140,7 @@ impl Store {
         if !root.join("artifacts").is_dir() {
             return Err(StoreError::NoStore { path: root });
         }
-        Ok(Self {
-            root,
-            _presence: None,
-        })
+        Ok(Self { root, _presence: None })
     }
 
     /// The absolute path of the store.
@@ -198,10 +150,7 @@ impl Store {
     }
 
     fn manifest_path(&self, fingerprint: &Fingerprint) -> PathBuf {
-        self.root
-            .join("artifacts")
-            .join(fingerprint.to_string())
-            .join(MANIFEST)
+        self.root.join("artifacts").join(fingerprint.to_string()).join(MANIFEST)
     }
 
     fn attempt_folder(&self, attempt: &str) -> PathBuf {
@@ -227,17 +176,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).at("read", &manifest_path),
         };
-        let manifest = Manifest::unseal(
-            &String::from_utf8_lossy(&bytes),
-            fingerprint,
-            &manifest_path,
-        )?;
+        let manifest = Manifest::unseal(&String::from_utf8_lossy(&bytes), fingerprint, &manifest_path)?;
         let folder = self.attempt_folder(&manifest.attempt);
-        Ok(Some(Artifact {
-            manifest,
-            folder,
-            manifest_path,
-        }))
+        Ok(Some(Artifact { manifest, folder, manifest_path }))
     }
 
     /// The fingerprints of all committed artifacts, sorted.
@@ -275,9 +216,7 @@ impl Store {
     /// The name would leave the store, or the folder cannot be made.
     pub fn shared(&self, name: &str) -> Result<PathBuf, StoreError> {
         if !manifest::is_inside(name) {
-            return Err(StoreError::BadName {
-                name: name.to_owned(),
-            });
+            return Err(StoreError::BadName { name: name.to_owned() });
         }
         let path = self.root.join("shared").join(name);
         fs::create_dir_all(&path).at("make the folder", &path)?;
@@ -286,9 +225,7 @@ impl Store {
 
     /// Makes the folder of a run, named by time and a random id; gives the name and the path.
     pub(crate) fn begin_run(&self) -> Result<(String, PathBuf), StoreError> {
-        let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now())
-            .to_string()
-            .replace(':', "");
+        let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().replace(':', "");
         let name = format!("{time}-{}", &Uuid::new_v4().to_string()[..8]);
         let path = self.root.join("runs").join(&name);
         fs::create_dir_all(&path).at("make the folder", &path)?;
@@ -297,11 +234,7 @@ impl Store {
 
     /// Waits until no other run works on the fingerprint, then keeps others from it until the guard is dropped. `waiting` is called
     /// about five times a second while another run holds it; when it says no, the result is `None`. Without locks it does not wait.
-    pub(crate) fn exclusive(
-        &self,
-        fingerprint: &Fingerprint,
-        mut waiting: impl FnMut() -> bool,
-    ) -> Result<Option<Exclusive>, StoreError> {
+    pub(crate) fn exclusive(&self, fingerprint: &Fingerprint, mut waiting: impl FnMut() -> bool) -> Result<Option<Exclusive>, StoreError> {
         let path = self.root.join("locks").join(fingerprint.to_string());
         let file = open_lock(&path)?;
         loop {
@@ -348,13 +281,7 @@ pub(crate) struct Exclusive {
 }
 
 fn open_lock(path: &Path) -> Result<File, StoreError> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .at("open the lock", path)
+    File::options().create(true).truncate(false).read(true).write(true).open(path).at("open the lock", path)
 }
 
 /// The names in a folder, sorted; names that are no UTF-8 are not ours.

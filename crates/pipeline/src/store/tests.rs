@@ -41,21 +41,12 @@ fn manifest() -> Manifest {
 }
 
 fn named() -> Vec<(String, Port)> {
-    vec![
-        ("rows".into(), Port::Problems),
-        ("model".into(), Port::Model),
-    ]
+    vec![("rows".into(), Port::Problems), ("model".into(), Port::Model)]
 }
 
 fn infos() -> BTreeMap<String, OutputInfo> {
-    let info = |rows, entry: Option<&str>| OutputInfo {
-        rows,
-        entry: entry.map(str::to_owned),
-    };
-    BTreeMap::from([
-        ("rows".into(), info(Some(2), None)),
-        ("model".into(), info(None, Some("."))),
-    ])
+    let info = |rows, entry: Option<&str>| OutputInfo { rows, entry: entry.map(str::to_owned) };
+    BTreeMap::from([("rows".into(), info(Some(2), None)), ("model".into(), info(None, Some(".")))])
 }
 
 fn write(store: &Store) -> Attempt {
@@ -66,9 +57,7 @@ fn write(store: &Store) -> Attempt {
 }
 
 fn commit(store: &Store, at: &mut dyn FnMut(Step)) -> Commit {
-    store
-        .commit_with(write(store), manifest(), &named(), &infos(), false, at)
-        .unwrap()
+    store.commit_with(write(store), manifest(), &named(), &infos(), false, at).unwrap()
 }
 
 fn open(folder: &Path) -> Store {
@@ -86,39 +75,15 @@ fn a_commit_is_found_with_all_its_files() {
     assert!(store.find(&fingerprint()).unwrap().is_none());
     store.scratch(&fingerprint()).unwrap();
     let mut steps = Vec::new();
-    assert!(matches!(
-        commit(&store, &mut |step| steps.push(step)),
-        Commit::Won(_)
-    ));
-    assert_eq!(
-        steps,
-        [
-            Step::Written,
-            Step::Flushed,
-            Step::Prepared,
-            Step::Linked,
-            Step::Committed
-        ]
-    );
+    assert!(matches!(commit(&store, &mut |step| steps.push(step)), Commit::Won(_)));
+    assert_eq!(steps, [Step::Written, Step::Flushed, Step::Prepared, Step::Linked, Step::Committed]);
     let artifact = store.find(&fingerprint()).unwrap().unwrap();
     artifact.verify().unwrap();
     assert_eq!(artifact.manifest.rows(), Some(2));
-    assert_eq!(
-        fs::read_to_string(&artifact.files(Some("rows"))[0]).unwrap(),
-        "some rows"
-    );
-    assert!(
-        artifact
-            .entry(Some("model"))
-            .unwrap()
-            .join("weights/w.bin")
-            .is_file()
-    );
+    assert_eq!(fs::read_to_string(&artifact.files(Some("rows"))[0]).unwrap(), "some rows");
+    assert!(artifact.entry(Some("model")).unwrap().join("weights/w.bin").is_file());
     assert!(artifact.files(Some("nothing")).is_empty());
-    assert_eq!(
-        fs::read_dir(folder.path().join("scratch")).unwrap().count(),
-        0
-    );
+    assert_eq!(fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0);
 }
 
 #[test]
@@ -130,20 +95,12 @@ fn of_sixteen_racers_one_wins_and_all_read_the_same() {
         let race = || {
             let attempt = write(&store);
             barrier.wait();
-            store
-                .commit(attempt, manifest(), &named(), &infos(), false)
-                .unwrap()
+            store.commit(attempt, manifest(), &named(), &infos(), false).unwrap()
         };
         let racers: Vec<_> = (0..16).map(|_| scope.spawn(race)).collect();
-        racers
-            .into_iter()
-            .map(|racer| racer.join().unwrap())
-            .collect()
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
     });
-    let won = results
-        .iter()
-        .filter(|result| matches!(result, Commit::Won(_)))
-        .count();
+    let won = results.iter().filter(|result| matches!(result, Commit::Won(_))).count();
     assert_eq!(won, 1);
     let ids = results.iter().map(|result| match result {
         Commit::Won(artifact) | Commit::Lost(artifact) => artifact.manifest.attempt.clone(),
@@ -165,23 +122,13 @@ fn child() {
             std::process::abort();
         }
     });
-    fs::write(
-        format!("won-{}", std::process::id()),
-        matches!(result, Commit::Won(_)).to_string(),
-    )
-    .unwrap();
+    fs::write(format!("won-{}", std::process::id()), matches!(result, Commit::Won(_)).to_string()).unwrap();
 }
 
 fn spawn(folder: &Path) -> std::process::Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "store::tests::child", "--ignored"])
-        .current_dir(folder);
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command.args(["--exact", "store::tests::child", "--ignored"]).current_dir(folder);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
@@ -193,65 +140,30 @@ fn of_racing_processes_one_wins() {
         for mut racer in racers {
             assert!(racer.wait().unwrap().success());
         }
-        let results = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        let results: Vec<PathBuf> = results
-            .filter(|path| {
-                path.file_name()
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .starts_with("won-")
-            })
-            .collect();
-        let won = results
-            .iter()
-            .filter(|path| fs::read_to_string(path).unwrap() == "true")
-            .count();
+        let results = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let results: Vec<PathBuf> = results.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("won-")).collect();
+        let won = results.iter().filter(|path| fs::read_to_string(path).unwrap() == "true").count();
         assert_eq!((results.len(), won), (2, 1));
         let store = open(&folder.path().join("store"));
-        store
-            .find(&fingerprint())
-            .unwrap()
-            .unwrap()
-            .verify()
-            .unwrap();
+        store.find(&fingerprint()).unwrap().unwrap().verify().unwrap();
         assert_eq!(attempts(&store), 1);
     }
 }
 
 #[test]
 fn a_kill_between_any_two_steps_leaves_all_or_nothing() {
-    for step in [
-        Step::Written,
-        Step::Flushed,
-        Step::Prepared,
-        Step::Linked,
-        Step::Committed,
-    ] {
+    for step in [Step::Written, Step::Flushed, Step::Prepared, Step::Linked, Step::Committed] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("abort"), format!("{step:?}")).unwrap();
-        assert!(
-            !spawn(folder.path()).wait().unwrap().success(),
-            "it dies at {step:?}"
-        );
+        assert!(!spawn(folder.path()).wait().unwrap().success(), "it dies at {step:?}");
         let root = folder.path().join("store");
-        assert_eq!(
-            fs::read_dir(root.join("attempts")).unwrap().count(),
-            1,
-            "the dead left its attempt"
-        );
+        assert_eq!(fs::read_dir(root.join("attempts")).unwrap().count(), 1, "the dead left its attempt");
 
         let store = open(&root);
         let committed = matches!(step, Step::Linked | Step::Committed);
         let found = store.find(&fingerprint()).unwrap();
         assert_eq!(found.is_some(), committed, "at {step:?}");
-        assert_eq!(
-            attempts(&store),
-            usize::from(committed),
-            "garbage is gone after {step:?}"
-        );
+        assert_eq!(attempts(&store), usize::from(committed), "garbage is gone after {step:?}");
         match commit(&store, &mut |_| ()) {
             Commit::Won(artifact) => assert!(!committed && artifact.verify().is_ok()),
             Commit::Lost(artifact) => assert!(committed && artifact.verify().is_ok()),
@@ -267,12 +179,7 @@ fn garbage_of_the_living_is_not_touched() {
     let second = open(folder.path());
     assert_eq!(attempts(&second), 1);
     drop(second);
-    assert!(matches!(
-        first
-            .commit(attempt, manifest(), &named(), &infos(), false)
-            .unwrap(),
-        Commit::Won(_)
-    ));
+    assert!(matches!(first.commit(attempt, manifest(), &named(), &infos(), false).unwrap(), Commit::Won(_)));
 }
 
 #[test]
@@ -291,12 +198,7 @@ fn a_replaced_artifact_is_the_new_one_and_the_old_data_is_garbage() {
     let store = open(folder.path());
     commit(&store, &mut |_| ());
     let old = store.find(&fingerprint()).unwrap().unwrap();
-    let Commit::Won(new) = store
-        .commit(write(&store), manifest(), &named(), &infos(), true)
-        .unwrap()
-    else {
-        panic!("it replaces")
-    };
+    let Commit::Won(new) = store.commit(write(&store), manifest(), &named(), &infos(), true).unwrap() else { panic!("it replaces") };
     assert_ne!(old.manifest.attempt, new.manifest.attempt);
     assert_eq!(store.find(&fingerprint()).unwrap().unwrap(), new);
     old.verify().unwrap();
@@ -314,16 +216,8 @@ fn broken(change: impl Fn(String) -> Vec<u8>) -> StoreError {
     let path = store.manifest_path(&fingerprint());
     fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
     let error = store.find(&fingerprint()).unwrap_err();
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
-    assert!(
-        error
-            .hint()
-            .unwrap()
-            .contains(path.parent().unwrap().to_str().unwrap())
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.hint().unwrap().contains(path.parent().unwrap().to_str().unwrap()));
     error
 }
 
@@ -346,24 +240,9 @@ fn manifests_that_are_not_whole_are_refused() {
     assert!(problem(broken(|_| Vec::new())).contains("it is no manifest"));
     assert!(problem(broken(|_| b"{}".to_vec())).contains("it is no manifest"));
     assert!(problem(broken(|_| vec![0xff, 0xfe, 0])).contains("it is no manifest"));
-    assert!(
-        problem(broken(|text| text
-            .replacen("\"seed\": 0", "\"seed\": 1", 1)
-            .into()))
-        .contains("hash")
-    );
-    assert!(
-        problem(broken(|text| text
-            .replacen("\"format\": 1", "\"format\": 2", 1)
-            .into()))
-        .contains("its format is 2")
-    );
-    assert!(
-        problem(resealed(
-            |manifest| manifest.fingerprint = Fingerprint::of(&json!(0))
-        ))
-        .contains("belongs to the artifact")
-    );
+    assert!(problem(broken(|text| text.replacen("\"seed\": 0", "\"seed\": 1", 1).into())).contains("hash"));
+    assert!(problem(broken(|text| text.replacen("\"format\": 1", "\"format\": 2", 1).into())).contains("its format is 2"));
+    assert!(problem(resealed(|manifest| manifest.fingerprint = Fingerprint::of(&json!(0)))).contains("belongs to the artifact"));
     for path in ["../../etc/passwd", "/etc/passwd", "a/../../b", "", "a\0b"] {
         let found = problem(resealed(|manifest| {
             manifest.outputs[0].files[0].path = path.into();
@@ -377,33 +256,21 @@ fn manifests_that_are_not_whole_are_refused() {
 fn files_that_are_missing_or_altered_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let Commit::Won(artifact) = commit(&store, &mut |_| ()) else {
-        panic!("alone it wins")
-    };
+    let Commit::Won(artifact) = commit(&store, &mut |_| ()) else { panic!("alone it wins") };
     let file = &artifact.files(None)[0];
 
     fs::write(file, "other row").unwrap();
     store.find(&fingerprint()).unwrap();
     let error = artifact.verify().unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Altered { what: "hash", path, .. } if path == file),
-        "{error}"
-    );
+    assert!(matches!(&error, StoreError::Altered { what: "hash", path, .. } if path == file), "{error}");
 
     fs::write(file, "more than was written").unwrap();
     let error = store.find(&fingerprint()).unwrap_err();
-    assert!(
-        error.to_string().contains("its size is 21 bytes")
-            && error.to_string().contains("says 9 bytes"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("its size is 21 bytes") && error.to_string().contains("says 9 bytes"), "{error}");
 
     fs::remove_file(file).unwrap();
     let error = store.find(&fingerprint()).unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Missing { path, .. } if path == file),
-        "{error}"
-    );
+    assert!(matches!(&error, StoreError::Missing { path, .. } if path == file), "{error}");
     assert!(error.hint().is_some());
 }
 
@@ -412,34 +279,16 @@ fn outputs_stay_in_their_folders() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let attempt = store.begin().unwrap();
-    for (output, name) in [
-        ("..", "x"),
-        ("rows", "../x"),
-        ("rows", "/x"),
-        ("rows", ""),
-        ("a/../..", "x"),
-        ("rows", "a\\b"),
-    ] {
-        assert!(
-            matches!(attempt.file(output, name), Err(StoreError::BadName { .. })),
-            "{output} {name}"
-        );
+    for (output, name) in [("..", "x"), ("rows", "../x"), ("rows", "/x"), ("rows", ""), ("a/../..", "x"), ("rows", "a\\b")] {
+        assert!(matches!(attempt.file(output, name), Err(StoreError::BadName { .. })), "{output} {name}");
     }
-    assert!(matches!(
-        store.shared("../x"),
-        Err(StoreError::BadName { .. })
-    ));
+    assert!(matches!(store.shared("../x"), Err(StoreError::BadName { .. })));
     #[cfg(unix)]
     {
         let path = attempt.file("rows", "link").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        let error = store
-            .commit(attempt, manifest(), &named(), &infos(), false)
-            .unwrap_err();
-        assert!(
-            matches!(&error, StoreError::NotAFile { path: found } if *found == path),
-            "{error}"
-        );
+        let error = store.commit(attempt, manifest(), &named(), &infos(), false).unwrap_err();
+        assert!(matches!(&error, StoreError::NotAFile { path: found } if *found == path), "{error}");
         assert_eq!(attempts(&store), 0);
         assert!(store.find(&fingerprint()).unwrap().is_none());
     }
@@ -449,10 +298,7 @@ fn outputs_stay_in_their_folders() {
 fn the_second_waits_for_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let first = store
-        .exclusive(&fingerprint(), || panic!("nobody holds it"))
-        .unwrap()
-        .unwrap();
+    let first = store.exclusive(&fingerprint(), || panic!("nobody holds it")).unwrap().unwrap();
     let mut asked = 0;
     let second = store.exclusive(&fingerprint(), || {
         asked += 1;
@@ -469,12 +315,7 @@ fn a_store_can_be_looked_at_without_writing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     commit(&store, &mut |_| ());
-    let _garbage = fs::create_dir(
-        folder
-            .path()
-            .join("attempts")
-            .join(uuid::Uuid::new_v4().to_string()),
-    );
+    let _garbage = fs::create_dir(folder.path().join("attempts").join(uuid::Uuid::new_v4().to_string()));
     drop(store);
     let store = Store::open_read_only(folder.path()).unwrap();
     assert_eq!(store.fingerprints().unwrap(), [fingerprint()]);
@@ -488,9 +329,5 @@ fn a_full_disk_is_told_with_its_path_and_what_is_safe() {
     assert_eq!(error.to_string(), "cannot write `/dev/full`");
     assert!(error.hint().unwrap().contains("what was committed is kept"));
     let error = crate::StageError::from(error);
-    assert!(
-        error.causes()[0].contains("No space left"),
-        "{:?}",
-        error.causes()
-    );
+    assert!(error.causes()[0].contains("No space left"), "{:?}", error.causes());
 }

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use potstill_pipeline::{
-    CheckContext, DefKind, Draft, Estimate, EstimateContext, FileError, Kind, Mistake, Pipeline,
-    Port, PortError, Resource, Stage, StageContext, StageError, StageResult, Table, Teachers,
-    Tokens, no_inputs, one_input, some_inputs, stage,
+    CheckContext, DefKind, Draft, Estimate, EstimateContext, FileError, Kind, Mistake, Pipeline, Port, PortError, Resource, Stage,
+    StageContext, StageError, StageResult, Table, Teachers, Tokens, no_inputs, one_input, some_inputs, stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,10 +91,7 @@ impl Stage<App> for Source {
 
     fn check(&self, _cx: &CheckContext<'_, App>) -> Vec<Mistake> {
         let missing = self.path.as_ref().filter(|path| !Path::new(path).exists());
-        missing
-            .map(|path| Mistake::at("path", format!("there is no file `{path}`")))
-            .into_iter()
-            .collect()
+        missing.map(|path| Mistake::at("path", format!("there is no file `{path}`"))).into_iter().collect()
     }
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {
@@ -107,10 +103,7 @@ impl Stage<App> for Source {
     }
 
     fn estimate(&self, _cx: &EstimateContext<'_, App>) -> Option<Estimate> {
-        Some(Estimate {
-            rows: Some(self.rows),
-            ..Estimate::default()
-        })
+        Some(Estimate { rows: Some(self.rows), ..Estimate::default() })
     }
 }
 
@@ -155,45 +148,29 @@ impl Stage<App> for Generate {
         if cx.app.teachers.contains_key(&self.teacher) {
             return Vec::new();
         }
-        vec![
-            Mistake::at("teacher", format!("no teacher is named `{}`", self.teacher))
-                .hint("add a `[teacher.NAME]` table"),
-        ]
+        vec![Mistake::at("teacher", format!("no teacher is named `{}`", self.teacher)).hint("add a `[teacher.NAME]` table")]
     }
 
     fn identity(&self, app: &App) -> Result<Value, StageError> {
-        let model = app
-            .teachers
-            .get(&self.teacher)
-            .and_then(Option::as_ref)
-            .map(|teacher| teacher.model.clone());
+        let model = app.teachers.get(&self.teacher).and_then(Option::as_ref).map(|teacher| teacher.model.clone());
         Ok(json!({ "parameters": self, "model": model }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {
-        app.missing.as_ref().map_or(Ok(()), |missing| {
-            Err(StageError::config(missing.clone()).hint("export it"))
-        })
+        app.missing.as_ref().map_or(Ok(()), |missing| Err(StageError::config(missing.clone()).hint("export it")))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let rows = cx.inputs[0].rows.unwrap_or(0) * u64::from(self.samples);
         let mut result = write(cx, "attempts", rows, self)?;
-        result.tokens = Tokens {
-            prompt: rows,
-            completion: 10 * rows,
-        };
+        result.tokens = Tokens { prompt: rows, completion: 10 * rows };
         result.cost_usd = Some(0.25);
         Ok(result)
     }
 
     fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
         let calls = cx.input_rows[0]? * u64::from(self.samples);
-        Some(Estimate {
-            rows: Some(calls),
-            calls: Some(calls),
-            ..Estimate::default()
-        })
+        Some(Estimate { rows: Some(calls), calls: Some(calls), ..Estimate::default() })
     }
 }
 
@@ -247,8 +224,7 @@ impl Stage<App> for Filter {
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let rows: u64 = cx.inputs.iter().filter_map(|input| input.rows).sum();
         let mut result = write(cx, "kept", rows / 2, self)?;
-        fs::write(cx.out_file("dropped", "part-0.txt")?, "dropped")
-            .map_err(|e| StageError::failed("cannot write").caused_by(e))?;
+        fs::write(cx.out_file("dropped", "part-0.txt")?, "dropped").map_err(|e| StageError::failed("cannot write").caused_by(e))?;
         result = result.rows("dropped", rows - rows / 2);
         result.dropped.insert("condition".into(), rows - rows / 2);
         Ok(result)
@@ -289,11 +265,7 @@ impl TryFrom<u32> for Epochs {
     type Error = String;
 
     fn try_from(number: u32) -> Result<Self, String> {
-        if number == 0 {
-            Err("`epochs` must be at least 1, found 0".into())
-        } else {
-            Ok(Self(number))
-        }
+        if number == 0 { Err("`epochs` must be at least 1, found 0".into()) } else { Ok(Self(number)) }
     }
 }
 
@@ -398,9 +370,7 @@ impl Stage<App> for Fault {
         let cause = std::io::Error::other("the cause");
         match self.mode {
             Mode::Fail => {
-                return Err(StageError::failed("it failed")
-                    .caused_by(cause)
-                    .hint("do it right"));
+                return Err(StageError::failed("it failed").caused_by(cause).hint("do it right"));
             }
             Mode::Temporary => return Err(StageError::temporary("it is busy")),
             Mode::Config => return Err(StageError::config("it is not set")),
@@ -429,31 +399,18 @@ impl Stage<App> for Fault {
 }
 
 fn identity(parameters: &impl Serialize) -> Result<Value, StageError> {
-    serde_json::to_value(parameters)
-        .map_err(|error| StageError::failed("cannot write the parameters").caused_by(error))
+    serde_json::to_value(parameters).map_err(|error| StageError::failed("cannot write the parameters").caused_by(error))
 }
 
 /// Writes the parameters and the inputs' texts, so that the bytes show all that went into an output.
-fn write(
-    cx: &StageContext<'_, App>,
-    output: &str,
-    rows: u64,
-    parameters: &impl Serialize,
-) -> Result<StageResult, StageError> {
+fn write(cx: &StageContext<'_, App>, output: &str, rows: u64, parameters: &impl Serialize) -> Result<StageResult, StageError> {
     cx.app.ran.lock().unwrap().push(cx.name.to_owned());
     let mut text = format!("{} {}\n", identity(parameters)?, cx.rng_seed("rows"));
-    for path in cx
-        .inputs
-        .iter()
-        .chain(&cx.init_from)
-        .flat_map(|input| &input.files)
-    {
-        text += &fs::read_to_string(path)
-            .map_err(|error| StageError::failed("cannot read an input").caused_by(error))?;
+    for path in cx.inputs.iter().chain(&cx.init_from).flat_map(|input| &input.files) {
+        text += &fs::read_to_string(path).map_err(|error| StageError::failed("cannot read an input").caused_by(error))?;
     }
     let path = cx.out_file(output, "part-0.txt")?;
-    fs::write(path, text)
-        .map_err(|error| StageError::failed("cannot write the output").caused_by(error))?;
+    fs::write(path, text).map_err(|error| StageError::failed("cannot write the output").caused_by(error))?;
     cx.progress(rows, Some(rows), "rows", &[("speed", 1.5)]);
     Ok(StageResult::default().rows(output, rows))
 }
@@ -491,12 +448,8 @@ pub(crate) static TEACHERS: &[DefKind<Teacher>] = &[DefKind {
 /// Reads and checks a file.
 pub(crate) fn load(text: &str, overrides: &[&str]) -> Result<(Pipeline<App>, App), FileError> {
     let overrides: Vec<String> = overrides.iter().map(|one| (*one).to_owned()).collect();
-    let (draft, teachers): (Draft<App>, Teachers<Teacher>) =
-        Draft::read("pipeline.toml", text, &overrides, KINDS, TEACHERS);
-    let app = App {
-        teachers,
-        ..App::default()
-    };
+    let (draft, teachers): (Draft<App>, Teachers<Teacher>) = Draft::read("pipeline.toml", text, &overrides, KINDS, TEACHERS);
+    let app = App { teachers, ..App::default() };
     let pipeline = draft.check(&app)?;
     Ok((pipeline, app))
 }

@@ -11,17 +11,10 @@ use crate::app::{KINDS, TEACHERS, WHOLE, load};
 fn a_whole_file_becomes_a_graph() {
     let (pipeline, _) = load(WHOLE, &[]).unwrap();
     assert_eq!(pipeline.seed(), 42);
-    let names: Vec<&str> = pipeline
-        .nodes()
-        .iter()
-        .map(|node| node.name.as_str())
-        .collect();
+    let names: Vec<&str> = pipeline.nodes().iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["math", "traces", "kept", "sft", "more", "score"]);
     let more = &pipeline.nodes()[4];
-    assert_eq!(
-        (more.inputs[0].stage, more.inputs[0].output.as_str()),
-        (2, "dropped")
-    );
+    assert_eq!((more.inputs[0].stage, more.inputs[0].output.as_str()), (2, "dropped"));
     assert_eq!(more.inputs[0].port, Port::Attempts);
     assert_eq!(more.init_from.as_ref().unwrap().stage, 3);
 }
@@ -42,11 +35,7 @@ fn stages_may_be_used_before_they_are_written() {
         rows = 1
     "#;
     let (pipeline, _) = load(file, &[]).unwrap();
-    let names: Vec<&str> = pipeline
-        .nodes()
-        .iter()
-        .map(|node| node.name.as_str())
-        .collect();
+    let names: Vec<&str> = pipeline.nodes().iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["alone", "early", "late"]);
 }
 
@@ -54,12 +43,7 @@ fn stages_may_be_used_before_they_are_written() {
 fn parameters(text: &str, overrides: &[&str]) -> BTreeMap<String, serde_json::Value> {
     let (pipeline, app) = load(text, overrides).unwrap();
     let identities = pipeline.identify(&app).unwrap();
-    pipeline
-        .nodes()
-        .iter()
-        .zip(identities)
-        .map(|(node, id)| (node.name.clone(), id.parameters))
-        .collect()
+    pipeline.nodes().iter().zip(identities).map(|(node, id)| (node.name.clone(), id.parameters)).collect()
 }
 
 #[test]
@@ -89,54 +73,28 @@ fn changed(from: &str, to: &str) -> Vec<String> {
     let prints = |text: &str| {
         let (pipeline, app) = load(text, &[]).unwrap();
         let names = pipeline.nodes().iter().map(|node| node.name.clone());
-        names
-            .zip(pipeline.identify(&app).unwrap())
-            .map(|(name, id)| (name, id.fingerprint))
-            .collect::<Vec<_>>()
+        names.zip(pipeline.identify(&app).unwrap()).map(|(name, id)| (name, id.fingerprint)).collect::<Vec<_>>()
     };
     assert!(WHOLE.contains(from));
     let (before, after) = (prints(WHOLE), prints(&WHOLE.replace(from, to)));
-    before
-        .into_iter()
-        .zip(after)
-        .filter(|(a, b)| a.1 != b.1)
-        .map(|(_, b)| b.0)
-        .collect()
+    before.into_iter().zip(after).filter(|(a, b)| a.1 != b.1).map(|(_, b)| b.0).collect()
 }
 
 #[test]
 fn a_change_makes_only_what_lies_downstream_anew() {
-    assert_eq!(
-        changed("epochs = 3", "epochs = 4"),
-        ["sft", "more", "score"]
-    );
-    assert_eq!(
-        changed("benchmark = \"gsm8k\"", "benchmark = \"math\""),
-        ["score"]
-    );
-    assert_eq!(
-        changed("[\"kept.dropped\"]", "[\"kept\"]"),
-        ["more", "score"]
-    );
+    assert_eq!(changed("epochs = 3", "epochs = 4"), ["sft", "more", "score"]);
+    assert_eq!(changed("benchmark = \"gsm8k\"", "benchmark = \"math\""), ["score"]);
+    assert_eq!(changed("[\"kept.dropped\"]", "[\"kept\"]"), ["more", "score"]);
     assert_eq!(changed("init_from = \"sft\"", ""), ["more", "score"]);
     assert_eq!(changed("seed = 42", "seed = 43").len(), 6);
-    assert_eq!(
-        changed("model = \"QwQ-32B\"", "model = \"QwQ\""),
-        ["traces", "kept", "sft", "more", "score"]
-    );
+    assert_eq!(changed("model = \"QwQ-32B\"", "model = \"QwQ\""), ["traces", "kept", "sft", "more", "score"]);
 }
 
 #[test]
 fn names_comments_and_endpoints_change_nothing() {
     assert_eq!(changed("kept", "retained"), [""; 0]);
     assert_eq!(changed("version = 1", "# hello\nversion = 1\n"), [""; 0]);
-    assert_eq!(
-        changed(
-            "api_key_env = \"TEACHER_API_KEY\"",
-            "base_url = \"http://elsewhere\""
-        ),
-        [""; 0]
-    );
+    assert_eq!(changed("api_key_env = \"TEACHER_API_KEY\"", "base_url = \"http://elsewhere\""), [""; 0]);
     assert_eq!(changed("samples = 4", "samples = 0x4"), [""; 0]);
 }
 
@@ -189,14 +147,8 @@ fn places_are_sound(text: &str, overrides: &[&str]) {
             _ => overrides.to_vec(),
         };
         assert!(!mistake.message().is_empty());
-        let within = sources
-            .iter()
-            .any(|source| source.get(place.clone()).is_some());
-        assert!(
-            within,
-            "{place:?} of {} for {mistake:?}",
-            mistake.source_name()
-        );
+        let within = sources.iter().any(|source| source.get(place.clone()).is_some());
+        assert!(within, "{place:?} of {} for {mistake:?}", mistake.source_name());
     }
 }
 

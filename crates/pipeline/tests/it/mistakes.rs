@@ -10,14 +10,9 @@ fn render(text: &str, overrides: &[&str]) -> String {
         return "no mistakes".to_owned();
     };
     let mut out = String::new();
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .with_width(110)
-        .with_context_lines(1);
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110).with_context_lines(1);
     handler.render_report(&mut out, &error).unwrap();
-    out.lines()
-        .map(str::trim_end)
-        .collect::<Vec<_>>()
-        .join("\n")
+    out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 const HEAD: &str = "version = 1\n";
@@ -111,105 +106,32 @@ const SECRET: &str = "hunter2";
 fn leaks() -> Vec<(&'static str, String, Vec<&'static str>)> {
     let teacher = |text: &str| format!("{HEAD}[teacher.t]\nkind = \"openai\"\n{text}\n{SOURCE}");
     vec![
-        (
-            "secret_api_key",
-            teacher("api_key = \"hunter2\"\nmodl = \"m\""),
-            vec![],
-        ),
-        (
-            "secret_value",
-            teacher("model = \"sk-hunter2-hunter2\""),
-            vec![],
-        ),
-        (
-            "secret_header",
-            teacher("model = \"m\"\nheaders = { Authorization = \"Bearer hunter2\" }"),
-            vec![],
-        ),
-        (
-            "secret_in_variable_name",
-            teacher("model = \"m\"\napi_key_env = \"hunter2-hunter2\""),
-            vec![],
-        ),
-        (
-            "secret_as_key",
-            teacher("model = \"m\"\nsk-hunter2-hunter2 = 1"),
-            vec![],
-        ),
-        (
-            "secret_in_url",
-            teacher("model = \"m\"\nbase_url = \"http://me:hunter2@host/v1\""),
-            vec![],
-        ),
-        (
-            "secret_unquoted",
-            teacher("api_key = hunter2\nmodel = \"m\""),
-            vec![],
-        ),
-        (
-            "secret_unclosed",
-            teacher("model = \"m\"\ntoken = \"\"\"\nhunter2\n"),
-            vec![],
-        ),
-        (
-            "secret_multiline",
-            teacher("model = \"m\"\ntoken = \"\"\"\nhunter2\"\"\""),
-            vec![],
-        ),
-        (
-            "secret_escaped",
-            teacher("model = \"m\"\npassword = \"\\u0068unter2 hunter2\""),
-            vec![],
-        ),
+        ("secret_api_key", teacher("api_key = \"hunter2\"\nmodl = \"m\""), vec![]),
+        ("secret_value", teacher("model = \"sk-hunter2-hunter2\""), vec![]),
+        ("secret_header", teacher("model = \"m\"\nheaders = { Authorization = \"Bearer hunter2\" }"), vec![]),
+        ("secret_in_variable_name", teacher("model = \"m\"\napi_key_env = \"hunter2-hunter2\""), vec![]),
+        ("secret_as_key", teacher("model = \"m\"\nsk-hunter2-hunter2 = 1"), vec![]),
+        ("secret_in_url", teacher("model = \"m\"\nbase_url = \"http://me:hunter2@host/v1\""), vec![]),
+        ("secret_unquoted", teacher("api_key = hunter2\nmodel = \"m\""), vec![]),
+        ("secret_unclosed", teacher("model = \"m\"\ntoken = \"\"\"\nhunter2\n"), vec![]),
+        ("secret_multiline", teacher("model = \"m\"\ntoken = \"\"\"\nhunter2\"\"\""), vec![]),
+        ("secret_escaped", teacher("model = \"m\"\npassword = \"\\u0068unter2 hunter2\""), vec![]),
         (
             "secret_in_inputs",
-            format!(
-                "{HEAD}{SOURCE}[stage.b]\nkind = \"filter\"\nwhere = \"x\"\ninputs = [\"sk-hunter2-hunter2\"]\n"
-            ),
+            format!("{HEAD}{SOURCE}[stage.b]\nkind = \"filter\"\nwhere = \"x\"\ninputs = [\"sk-hunter2-hunter2\"]\n"),
             vec![],
         ),
-        (
-            "secret_in_comment",
-            teacher("# api_key = \"hunter2\" \nmodl = \"m\""),
-            vec![],
-        ),
-        (
-            "secret_in_override",
-            teacher("model = \"m\""),
-            vec!["teacher.t.api_key=hunter2"],
-        ),
+        ("secret_in_comment", teacher("# api_key = \"hunter2\" \nmodl = \"m\""), vec![]),
+        ("secret_in_override", teacher("model = \"m\""), vec!["teacher.t.api_key=hunter2"]),
         (
             "secret_in_bad_override",
             teacher("model = \"m\""),
-            vec![
-                "teacher.t.api_key=[hunter2",
-                "teacher.x.token=hunter2",
-                "api_key=hunter2",
-            ],
+            vec!["teacher.t.api_key=[hunter2", "teacher.x.token=hunter2", "api_key=hunter2"],
         ),
-        (
-            "secret_in_override_path",
-            teacher("model = \"m\""),
-            vec![
-                "teacher.sk-hunter2-hunter2.x=1",
-                "stage.math.sk-hunter2-hunter2=1",
-            ],
-        ),
-        (
-            "secret_walked_through",
-            teacher("model = \"m\"\napi_key = \"hunter2\""),
-            vec!["teacher.t.api_key.x=1"],
-        ),
-        (
-            "secret_in_a_table",
-            teacher("model = \"m\"\n[teacher.t.api_key]\nvalue = \"hunter2\""),
-            vec![],
-        ),
-        (
-            "secret_in_an_array",
-            teacher("model = \"m\"\ntoken = [\n\"hunter2\",\n]"),
-            vec![],
-        ),
+        ("secret_in_override_path", teacher("model = \"m\""), vec!["teacher.sk-hunter2-hunter2.x=1", "stage.math.sk-hunter2-hunter2=1"]),
+        ("secret_walked_through", teacher("model = \"m\"\napi_key = \"hunter2\""), vec!["teacher.t.api_key.x=1"]),
+        ("secret_in_a_table", teacher("model = \"m\"\n[teacher.t.api_key]\nvalue = \"hunter2\""), vec![]),
+        ("secret_in_an_array", teacher("model = \"m\"\ntoken = [\n\"hunter2\",\n]"), vec![]),
     ]
 }
 
@@ -220,10 +142,7 @@ fn secrets_are_refused_and_never_shown() {
         assert!(!rendered.contains(SECRET), "{name} leaks:\n{rendered}");
         assert_ne!(rendered, "no mistakes", "{name}");
         let error = load(&text, &overrides).err().unwrap();
-        assert!(
-            !format!("{error:?}").contains(SECRET),
-            "{name} leaks through Debug"
-        );
+        assert!(!format!("{error:?}").contains(SECRET), "{name} leaks through Debug");
         insta::assert_snapshot!(name, rendered);
     }
 }

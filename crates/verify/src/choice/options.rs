@@ -15,10 +15,7 @@ pub(super) struct Choice {
     pub(super) text: String,
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant; a test compiles it"
-)]
+#[expect(clippy::expect_used, reason = "the pattern is a constant; a test compiles it")]
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     // `A.`, `A)`, `(A)`, `A:`, `**A.**`, `\textbf{(A)}`, `1.`, `(1)`, at the start of a line or, in brackets, anywhere.
     Regex::new(
@@ -45,9 +42,7 @@ pub(super) fn listed(prompt: &str) -> Vec<Choice> {
     while start < labels.len() {
         let mut end = start + 1;
         if matches!(labels[start].2, "A" | "1") {
-            while end < labels.len()
-                && Some(labels[end].2) == next_label(labels[end - 1].2).as_deref()
-            {
+            while end < labels.len() && Some(labels[end].2) == next_label(labels[end - 1].2).as_deref() {
                 end += 1;
             }
             if end - start >= 2 {
@@ -60,17 +55,9 @@ pub(super) fn listed(prompt: &str) -> Vec<Choice> {
         .map(|index| {
             let (_, from, label) = labels[index];
             // An option ends where the next begins; the last one ends with its line.
-            let to = if index + 1 < best.end {
-                labels[index + 1].0
-            } else {
-                prompt[from..]
-                    .find('\n')
-                    .map_or(prompt.len(), |at| from + at)
-            };
-            Choice {
-                label: label.to_owned(),
-                text: text::normalize(&prompt[from..to], false),
-            }
+            let to =
+                if index + 1 < best.end { labels[index + 1].0 } else { prompt[from..].find('\n').map_or(prompt.len(), |at| from + at) };
+            Choice { label: label.to_owned(), text: text::normalize(&prompt[from..to], false) }
         })
         .collect()
 }
@@ -88,30 +75,15 @@ mod tests {
     use super::*;
 
     fn shown(prompt: &str) -> Vec<String> {
-        listed(prompt)
-            .into_iter()
-            .map(|choice| format!("{}={}", choice.label, choice.text))
-            .collect()
+        listed(prompt).into_iter().map(|choice| format!("{}={}", choice.label, choice.text)).collect()
     }
 
     #[test]
     fn lists_in_many_forms() {
-        assert_eq!(
-            shown("Which?\nA. Paris\nB. Rome.\nAnswer with a letter."),
-            ["A=paris", "B=rome"]
-        );
-        assert_eq!(
-            shown("Which? (A) 1/2 (B) 3/4 (C) 5"),
-            ["A=1/2", "B=3/4", "C=5"]
-        );
-        assert_eq!(
-            shown("Pick:\n1. He is her son.\n2. He is her father.\nEnclose …"),
-            ["1=he is her son", "2=he is her father"]
-        );
-        assert_eq!(
-            shown("\\textbf{(A)}\\ 12 \\qquad\\textbf{(B)}\\ 13").len(),
-            2
-        );
+        assert_eq!(shown("Which?\nA. Paris\nB. Rome.\nAnswer with a letter."), ["A=paris", "B=rome"]);
+        assert_eq!(shown("Which? (A) 1/2 (B) 3/4 (C) 5"), ["A=1/2", "B=3/4", "C=5"]);
+        assert_eq!(shown("Pick:\n1. He is her son.\n2. He is her father.\nEnclose …"), ["1=he is her son", "2=he is her father"]);
+        assert_eq!(shown("\\textbf{(A)}\\ 12 \\qquad\\textbf{(B)}\\ 13").len(), 2);
         assert_eq!(shown("**A)** up\n**B)** down"), ["A=up", "B=down"]);
     }
 

@@ -25,10 +25,7 @@ pub(super) fn evaluate(text: &str) -> Result<Evaluated, String> {
         return Err("the expression is empty".into());
     }
     if text.len() > MAX_LENGTH {
-        return Err(format!(
-            "the expression has {} bytes, and at most {MAX_LENGTH} are read",
-            text.len()
-        ));
+        return Err(format!("the expression has {} bytes, and at most {MAX_LENGTH} are read", text.len()));
     }
     let mut machine = Machine::default();
     let mut rest = text;
@@ -93,10 +90,7 @@ impl Machine {
             '}' => return self.close_brace(next),
             '\\' => return self.command(next),
             other => {
-                return Err(format!(
-                    "the expression has the symbol `{}`, which is not allowed",
-                    other.escape_debug()
-                ));
+                return Err(format!("the expression has the symbol `{}`, which is not allowed", other.escape_debug()));
             }
         }
         Ok(next)
@@ -106,15 +100,10 @@ impl Machine {
         if self.after_operand {
             return Err("two numbers stand side by side without an operator".into());
         }
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (text, tail) = rest.split_at(end);
         if text.len() > MAX_DIGITS {
-            return Err(format!(
-                "a number has {} digits, and at most {MAX_DIGITS} are read",
-                text.len()
-            ));
+            return Err(format!("a number has {} digits, and at most {MAX_DIGITS} are read", text.len()));
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = format!("{whole}{fraction}");
@@ -170,10 +159,7 @@ impl Machine {
         match self.ops.pop() {
             Some(Op::Open('}')) => Ok(next),
             Some(Op::Numerator) => {
-                let second = next
-                    .trim_start()
-                    .strip_prefix('{')
-                    .ok_or("`\\frac` lacks its second argument")?;
+                let second = next.trim_start().strip_prefix('{').ok_or("`\\frac` lacks its second argument")?;
                 self.ops.push(Op::Denominator);
                 self.after_operand = false;
                 Ok(second)
@@ -196,9 +182,7 @@ impl Machine {
 
     /// LaTeX commands; `next` is what follows the backslash.
     fn command<'a>(&mut self, next: &'a str) -> Result<&'a str, String> {
-        let length = next
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(next.len());
+        let length = next.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(next.len());
         let (name, tail) = next.split_at(length);
         match name {
             "times" | "cdot" | "ast" => self.operator(Op::Mul)?,
@@ -208,23 +192,17 @@ impl Machine {
                 if self.after_operand {
                     self.operator(Op::Mul)?;
                 }
-                let first = tail
-                    .trim_start()
-                    .strip_prefix('{')
-                    .ok_or("`\\frac` needs its arguments in braces")?;
+                let first = tail.trim_start().strip_prefix('{').ok_or("`\\frac` needs its arguments in braces")?;
                 self.ops.push(Op::Numerator);
                 return Ok(first);
             }
             // `\,`, `\!`, `\ ` and the like are spaces.
             "" => {
                 let space = tail.strip_prefix([',', ';', ':', '!', ' ']);
-                return space
-                    .ok_or_else(|| "the expression has a backslash, which is not allowed".into());
+                return space.ok_or_else(|| "the expression has a backslash, which is not allowed".into());
             }
             _ => {
-                return Err(format!(
-                    "the expression has the command `\\{name}`, which is not allowed"
-                ));
+                return Err(format!("the expression has the command `\\{name}`, which is not allowed"));
             }
         }
         Ok(tail)
@@ -269,10 +247,7 @@ impl Machine {
             return Err("an opening bracket is never closed".into());
         }
         match (self.values.pop(), self.values.is_empty()) {
-            (Some(value), true) => Ok(Evaluated {
-                value,
-                numbers: self.numbers,
-            }),
+            (Some(value), true) => Ok(Evaluated { value, numbers: self.numbers }),
             _ => Err("the expression is incomplete".into()),
         }
     }
@@ -283,10 +258,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> String {
-        evaluate(text).map_or_else(
-            |error| format!("error: {error}"),
-            |found| found.value.to_string(),
-        )
+        evaluate(text).map_or_else(|error| format!("error: {error}"), |found| found.value.to_string())
     }
 
     #[test]

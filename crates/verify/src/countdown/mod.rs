@@ -48,9 +48,7 @@ struct Countdown {
 
 /// Builds the verifier.
 pub(crate) fn build(options: &VerifyOptions) -> Result<Box<dyn Verifier>, VerifyError> {
-    Ok(Box::new(Countdown {
-        options: options.clone(),
-    }))
+    Ok(Box::new(Countdown { options: options.clone() }))
 }
 
 impl Verifier for Countdown {
@@ -72,15 +70,10 @@ impl Verifier for Countdown {
 
 fn puzzle(case: &Case<'_>) -> Result<Puzzle, Judgement> {
     let Some(tests) = case.tests.filter(|tests| !tests.trim().is_empty()) else {
-        return Err(Judgement::bad_gold(
-            "the problem has no tests; expected {\"numbers\":[…],\"target\":n}",
-        ));
+        return Err(Judgement::bad_gold("the problem has no tests; expected {\"numbers\":[…],\"target\":n}"));
     };
-    let puzzle: Puzzle = serde_json::from_str(tests).map_err(|error| {
-        Judgement::bad_gold(format!(
-            "the tests are not {{\"numbers\":[…],\"target\":n}}: {error}"
-        ))
-    })?;
+    let puzzle: Puzzle = serde_json::from_str(tests)
+        .map_err(|error| Judgement::bad_gold(format!("the tests are not {{\"numbers\":[…],\"target\":n}}: {error}")))?;
     if puzzle.numbers.is_empty() {
         return Err(Judgement::bad_gold("the tests give no numbers"));
     }
@@ -96,20 +89,11 @@ impl Countdown {
         };
         if used.value != target {
             let value = shown(&used.value.to_string(), SHOWN);
-            return Judgement::incorrect(
-                Proof::Exact,
-                format!("it evaluates to {value}, not {}", puzzle.target),
-            );
+            return Judgement::incorrect(Proof::Exact, format!("it evaluates to {value}, not {}", puzzle.target));
         }
         match broken_rule(&used.numbers, &puzzle.numbers, self.options.countdown.usage) {
             Some(why) => Judgement::incorrect(Proof::Exact, why),
-            None => Judgement::correct(
-                Proof::Exact,
-                format!(
-                    "it evaluates to {} and uses the numbers as allowed",
-                    puzzle.target
-                ),
-            ),
+            None => Judgement::correct(Proof::Exact, format!("it evaluates to {} and uses the numbers as allowed", puzzle.target)),
         }
     }
 }
@@ -127,10 +111,7 @@ fn read_expression(answer: &Extracted<'_>, target: &BigRational) -> Result<Evalu
     for side in sides {
         let other = evaluate(side)?;
         if other.value != expression.value {
-            return Err(format!(
-                "its equation is false: {} is not {}",
-                expression.value, other.value
-            ));
+            return Err(format!("its equation is false: {} is not {}", expression.value, other.value));
         }
         // `9 = (1+2)*3` states the target first.
         if expression.numbers.len() == 1 && expression.value == *target && other.numbers.len() > 1 {
@@ -142,12 +123,8 @@ fn read_expression(answer: &Extracted<'_>, target: &BigRational) -> Result<Evalu
 
 /// Prose around an expression removed: from the first digit, bracket or sign to the last digit or bracket.
 fn arithmetic_part(text: &str) -> &str {
-    let start = text
-        .find(|c: char| c.is_ascii_digit() || matches!(c, '(' | '[' | '-' | '\\'))
-        .unwrap_or(0);
-    let end = text
-        .rfind(|c: char| c.is_ascii_digit() || matches!(c, ')' | ']' | '}'))
-        .map_or(text.len(), |at| at + 1);
+    let start = text.find(|c: char| c.is_ascii_digit() || matches!(c, '(' | '[' | '-' | '\\')).unwrap_or(0);
+    let end = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, ')' | ']' | '}')).map_or(text.len(), |at| at + 1);
     if start < end { &text[start..end] } else { text }
 }
 
@@ -155,14 +132,10 @@ fn arithmetic_part(text: &str) -> &str {
 fn broken_rule(used: &[BigRational], given: &[i64], usage: Usage) -> Option<String> {
     let mut left: Vec<i64> = given.to_vec();
     for number in used {
-        let position = left
-            .iter()
-            .position(|&candidate| *number == BigRational::from_integer(BigInt::from(candidate)));
+        let position = left.iter().position(|&candidate| *number == BigRational::from_integer(BigInt::from(candidate)));
         let Some(position) = position else {
             let number_shown = shown(&number.to_string(), SHOWN);
-            let is_given = given
-                .iter()
-                .any(|&candidate| *number == BigRational::from_integer(BigInt::from(candidate)));
+            let is_given = given.iter().any(|&candidate| *number == BigRational::from_integer(BigInt::from(candidate)));
             return Some(if is_given {
                 format!("it uses {number_shown} more often than it is given")
             } else {
@@ -172,9 +145,7 @@ fn broken_rule(used: &[BigRational], given: &[i64], usage: Usage) -> Option<Stri
         left.swap_remove(position);
     }
     match (usage, left.first()) {
-        (Usage::ExactlyOnce, Some(unused)) => Some(format!(
-            "it leaves {unused} unused, and every number must be used"
-        )),
+        (Usage::ExactlyOnce, Some(unused)) => Some(format!("it leaves {unused} unused, and every number must be used")),
         _ => None,
     }
 }

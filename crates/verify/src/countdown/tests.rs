@@ -4,15 +4,8 @@ use crate::Verdict::{self, Correct, Incorrect, Undecided};
 const TESTS: &str = r#"{"numbers":[3,5,8,8],"target":14}"#;
 
 fn judge(usage: Usage, tests: Option<&str>, response: &str) -> Judgement {
-    let options = VerifyOptions {
-        countdown: CountdownOptions { usage },
-        ..VerifyOptions::default()
-    };
-    build(&options).unwrap().verify(&Case {
-        tests,
-        response,
-        ..Case::default()
-    })
+    let options = VerifyOptions { countdown: CountdownOptions { usage }, ..VerifyOptions::default() };
+    build(&options).unwrap().verify(&Case { tests, response, ..Case::default() })
 }
 
 #[track_caller]
@@ -53,11 +46,7 @@ fn wrong_answers_say_why() {
         ("3*5-8**0", "operator stands"),
         ("(3*5-8/8", "never closed"),
     ] {
-        let judgement = judge(
-            Usage::AtMostOnce,
-            Some(TESTS),
-            &format!("<answer>{answer}</answer>"),
-        );
+        let judgement = judge(Usage::AtMostOnce, Some(TESTS), &format!("<answer>{answer}</answer>"));
         assert_eq!(judgement.verdict, Incorrect, "{answer}");
         assert!(judgement.note.contains(why), "{answer}: {}", judgement.note);
     }
@@ -66,15 +55,9 @@ fn wrong_answers_say_why() {
 #[test]
 fn the_usage_rule_is_one_setting() {
     let some = "<answer>(8 + 8) - 5 + 3</answer>";
-    assert_eq!(
-        judge(Usage::ExactlyOnce, Some(TESTS), some).verdict,
-        Correct
-    );
+    assert_eq!(judge(Usage::ExactlyOnce, Some(TESTS), some).verdict, Correct);
     let fewer = r#"{"nums":[6,8,1],"target":14}"#;
-    assert_eq!(
-        judge(Usage::AtMostOnce, Some(fewer), "<answer>6+8</answer>").verdict,
-        Correct
-    );
+    assert_eq!(judge(Usage::AtMostOnce, Some(fewer), "<answer>6+8</answer>").verdict, Correct);
     let strict = judge(Usage::ExactlyOnce, Some(fewer), "<answer>6+8</answer>");
     assert_eq!(strict.verdict, Incorrect);
     assert!(strict.note.contains("leaves 1 unused"));
@@ -82,29 +65,15 @@ fn the_usage_rule_is_one_setting() {
 
 #[test]
 fn tests_that_cannot_be_read_decide_nothing() {
-    for tests in [
-        None,
-        Some(""),
-        Some("{}"),
-        Some("[1,2]"),
-        Some(r#"{"numbers":[],"target":3}"#),
-        Some(r#"{"numbers":["a"],"target":3}"#),
-    ] {
+    for tests in [None, Some(""), Some("{}"), Some("[1,2]"), Some(r#"{"numbers":[],"target":3}"#), Some(r#"{"numbers":["a"],"target":3}"#)]
+    {
         let judgement = judge(Usage::AtMostOnce, tests, "<answer>1+2</answer>");
-        assert_eq!(
-            (judgement.verdict, judgement.proof),
-            (Undecided, Proof::BadGold),
-            "{tests:?}"
-        );
+        assert_eq!((judgement.verdict, judgement.proof), (Undecided, Proof::BadGold), "{tests:?}");
     }
 }
 
 #[test]
 fn without_an_answer_the_policy_decides() {
-    let judgement = judge(
-        Usage::AtMostOnce,
-        Some(TESTS),
-        "Use <answer></answer>?! …\n---",
-    );
+    let judgement = judge(Usage::AtMostOnce, Some(TESTS), "Use <answer></answer>?! …\n---");
     assert_eq!(judgement.verdict, Incorrect, "{judgement:?}");
 }

@@ -20,11 +20,7 @@ struct OpenBox {
 /// unless it holds nothing but the inner.
 pub(super) fn boxes(reply: &str, from: usize) -> Vec<Mark> {
     let bytes = reply.as_bytes();
-    let mut scan = BoxScan {
-        marks: Vec::new(),
-        open: Vec::new(),
-        depth: 0,
-    };
+    let mut scan = BoxScan { marks: Vec::new(), open: Vec::new(), depth: 0 };
     let mut at = from;
     while at < bytes.len() {
         at = match bytes[at] {
@@ -65,22 +61,13 @@ impl BoxScan {
         };
         let argument = skip_blanks(bytes, after);
         if bytes.get(argument) == Some(&b'{') {
-            self.open.push(OpenBox {
-                outer: at,
-                inner: argument + 1,
-                depth: self.depth,
-                marks: self.marks.len(),
-            });
+            self.open.push(OpenBox { outer: at, inner: argument + 1, depth: self.depth, marks: self.marks.len() });
             self.depth += 1;
             return argument + 1;
         }
         let end = bare_argument_end(bytes, argument);
         if end > argument {
-            self.marks.push(Mark {
-                outer: at..end,
-                inner: argument..end,
-                how: How::Boxed,
-            });
+            self.marks.push(Mark { outer: at..end, inner: argument..end, how: How::Boxed });
         }
         end
     }
@@ -94,18 +81,11 @@ impl BoxScan {
             return;
         };
         let content = &reply[open.inner..at];
-        let inner_is_all = self.marks.len() == open.marks + 1
-            && self
-                .marks
-                .last()
-                .is_some_and(|inner| reply[inner.outer.clone()] == *content.trim());
+        let inner_is_all =
+            self.marks.len() == open.marks + 1 && self.marks.last().is_some_and(|inner| reply[inner.outer.clone()] == *content.trim());
         if !inner_is_all {
             self.marks.truncate(open.marks);
-            self.marks.push(Mark {
-                outer: open.outer..at + 1,
-                inner: open.inner..at,
-                how: How::Boxed,
-            });
+            self.marks.push(Mark { outer: open.outer..at + 1, inner: open.inner..at, how: How::Boxed });
         }
     }
 
@@ -117,11 +97,7 @@ impl BoxScan {
             if self.marks.len() == open.marks {
                 let line = &reply[open.inner..limit];
                 let end = open.inner + line.find('\n').unwrap_or(line.len());
-                self.marks.push(Mark {
-                    outer: open.outer..end,
-                    inner: open.inner..end,
-                    how: How::Unclosed,
-                });
+                self.marks.push(Mark { outer: open.outer..end, inner: open.inner..end, how: How::Unclosed });
             }
             limit = open.outer;
         }
@@ -135,20 +111,14 @@ fn blank_line_follows(bytes: &[u8], newline: usize) -> bool {
 /// Skips spaces, tabs and carriage returns, a bounded number of them.
 fn skip_blanks(bytes: &[u8], from: usize) -> usize {
     const LIMIT: usize = 64;
-    let blanks = bytes
-        .iter()
-        .skip(from)
-        .take(LIMIT)
-        .take_while(|b| matches!(b, b' ' | b'\t' | b'\r'));
+    let blanks = bytes.iter().skip(from).take(LIMIT).take_while(|b| matches!(b, b' ' | b'\t' | b'\r'));
     from + blanks.count()
 }
 
 /// The offset after a box command that starts at `at`.
 fn box_command(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
-    let command = BOX_COMMANDS
-        .iter()
-        .find(|command| rest.starts_with(command))?;
+    let command = BOX_COMMANDS.iter().find(|command| rest.starts_with(command))?;
     let after = at + command.len();
     let longer_name = bytes.get(after).is_some_and(u8::is_ascii_alphabetic);
     (!longer_name).then_some(after)
@@ -161,10 +131,7 @@ fn bare_argument_end(bytes: &[u8], from: usize) -> usize {
         match bytes[at] {
             b'$' | b'}' => break,
             b if b.is_ascii_whitespace() => break,
-            b'\\'
-                if matches!(bytes.get(at + 1), Some(b')' | b']'))
-                    || box_command(bytes, at).is_some() =>
-            {
+            b'\\' if matches!(bytes.get(at + 1), Some(b')' | b']')) || box_command(bytes, at).is_some() => {
                 break;
             }
             _ => at += 1,
@@ -187,11 +154,7 @@ pub(super) fn tags(reply: &str, from: usize) -> Vec<Mark> {
         } else if let Some(after) = tag(bytes, at, b"</answer")
             && let Some((outer, inner)) = open.take()
         {
-            marks.push(Mark {
-                outer: outer..after,
-                inner: inner..at,
-                how: How::AnswerTag,
-            });
+            marks.push(Mark { outer: outer..after, inner: inner..at, how: How::AnswerTag });
         }
     }
     if let Some((outer, inner)) = open {
@@ -204,19 +167,13 @@ fn unclosed_tag(reply: &str, outer: usize, inner: usize, limit: usize) -> Mark {
     let text = &reply[inner..limit];
     let lead = text.len() - text.trim_start().len();
     let end = inner + text[lead..].find("\n\n").map_or(text.len(), |at| lead + at);
-    Mark {
-        outer: outer..end,
-        inner: inner..end,
-        how: How::Unclosed,
-    }
+    Mark { outer: outer..end, inner: inner..end, how: How::Unclosed }
 }
 
 /// The offset after the tag `name` (without its `>`) that starts at `at`.
 fn tag(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
     let end = at + name.len();
-    let matches = bytes
-        .get(at..end)
-        .is_some_and(|found| found.eq_ignore_ascii_case(name));
+    let matches = bytes.get(at..end).is_some_and(|found| found.eq_ignore_ascii_case(name));
     let close = skip_blanks(bytes, end);
     (matches && bytes.get(close) == Some(&b'>')).then_some(close + 1)
 }
@@ -229,19 +186,11 @@ pub(super) fn hashes(reply: &str, from: usize) -> Vec<Mark> {
     for line in reply[from..].split_inclusive('\n') {
         if let Some(at) = line.find("####") {
             let text = line[at + 4..].trim();
-            let own_mark = !line[at + 4..].starts_with('#')
-                && line[..at]
-                    .chars()
-                    .next_back()
-                    .is_none_or(char::is_whitespace);
+            let own_mark = !line[at + 4..].starts_with('#') && line[..at].chars().next_back().is_none_or(char::is_whitespace);
             let is_last = line_start + line.len() >= visible_end;
             if own_mark && (is_last || starts_like_value(text)) {
                 let inner = line_start + at + 4..line_start + line.len();
-                marks.push(Mark {
-                    outer: line_start + at..inner.end,
-                    inner,
-                    how: How::Hashes,
-                });
+                marks.push(Mark { outer: line_start + at..inner.end, inner, how: How::Hashes });
             }
         }
         line_start += line.len();
@@ -251,11 +200,7 @@ pub(super) fn hashes(reply: &str, from: usize) -> Vec<Mark> {
 
 /// `42 apples` and `$3.50` start like a value; `Step 2` and the heading `2. Add them` do not.
 fn starts_like_value(text: &str) -> bool {
-    let numbered_heading = text
-        .trim_start_matches(|c: char| c.is_ascii_digit())
-        .strip_prefix(['.', ')', ':'])
-        .is_some_and(|rest| rest.starts_with(' '));
-    text.starts_with(|c: char| {
-        c.is_ascii_digit() || matches!(c, '-' | '+' | '$' | '€' | '£' | '\\' | '.')
-    }) && !numbered_heading
+    let numbered_heading =
+        text.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(['.', ')', ':']).is_some_and(|rest| rest.starts_with(' '));
+    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '$' | '€' | '£' | '\\' | '.')) && !numbered_heading
 }

@@ -65,16 +65,10 @@ pub struct Extracted<'a> {
 
 /// The final answer of a reply, or `None` if it holds none. Linear in the reply's length.
 pub fn extract<'a>(reply: &'a str, options: &ExtractOptions) -> Option<Extracted<'a>> {
-    let from = if options.after_think {
-        end_of_thinking(reply)?
-    } else {
-        0
-    };
+    let from = if options.after_think { end_of_thinking(reply)? } else { 0 };
     let found = explicit(reply, from);
     let clearest = found.iter().map(|answer| rank(answer.how)).min();
-    let mut clearest_only = found
-        .into_iter()
-        .filter(|answer| Some(rank(answer.how)) == clearest);
+    let mut clearest_only = found.into_iter().filter(|answer| Some(rank(answer.how)) == clearest);
     let chosen = match options.which {
         Which::First => clearest_only.next(),
         Which::Last => clearest_only.next_back(),
@@ -86,25 +80,15 @@ pub fn extract<'a>(reply: &'a str, options: &ExtractOptions) -> Option<Extracted
 /// last line alone. A trace that answers 12 and then corrects itself to 15 gives both.
 pub fn all_answers(reply: &str) -> Vec<Extracted<'_>> {
     let found = explicit(reply, 0);
-    if found.is_empty() {
-        last_line(reply, 0).into_iter().collect()
-    } else {
-        found
-    }
+    if found.is_empty() { last_line(reply, 0).into_iter().collect() } else { found }
 }
 
 /// Byte offset at which the visible response starts: after the last end-of-thinking mark, 0 where the
 /// reply does not think aloud, `None` where it begins to think and never ends.
 pub fn end_of_thinking(reply: &str) -> Option<usize> {
-    const MARKS: [(&str, &str); 3] = [
-        ("<think>", "</think>"),
-        ("<thinking>", "</thinking>"),
-        ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ];
-    let end = MARKS
-        .iter()
-        .filter_map(|(_, close)| reply.rfind(close).map(|at| at + close.len()))
-        .max();
+    const MARKS: [(&str, &str); 3] =
+        [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<|begin_of_thought|>", "<|end_of_thought|>")];
+    let end = MARKS.iter().filter_map(|(_, close)| reply.rfind(close).map(|at| at + close.len())).max();
     match end {
         Some(end) => Some(end),
         None if MARKS.iter().any(|(open, _)| reply.contains(open)) => None,
@@ -149,8 +133,7 @@ fn explicit(reply: &str, from: usize) -> Vec<Extracted<'_>> {
         if overlaps {
             let enclosing = rank_of_last(&kept);
             // A box inside a tag or a phrase is the more precise of the two.
-            let inside_tag = answer.how == How::Boxed
-                && kept.last().is_some_and(|last| last.how == How::AnswerTag);
+            let inside_tag = answer.how == How::Boxed && kept.last().is_some_and(|last| last.how == How::AnswerTag);
             if rank(answer.how) < enclosing || inside_tag {
                 kept.pop();
             } else {
@@ -171,32 +154,19 @@ fn rank_of_last(kept: &[Extracted<'_>]) -> u8 {
 fn finish<'a>(reply: &'a str, mark: &Mark) -> Option<Extracted<'a>> {
     let span = trim::trim(reply, mark.inner.clone());
     let text = &reply[span.clone()];
-    let placeholder = text
-        .chars()
-        .all(|c| matches!(c, '.' | '…' | '_' | '?' | ' '));
-    (!placeholder).then_some(Extracted {
-        text,
-        span,
-        how: mark.how,
-    })
+    let placeholder = text.chars().all(|c| matches!(c, '.' | '…' | '_' | '?' | ' '));
+    (!placeholder).then_some(Extracted { text, span, how: mark.how })
 }
 
 /// The last line that holds more than delimiters.
 fn last_line(reply: &str, from: usize) -> Option<Extracted<'_>> {
     let mut end = reply.len();
     loop {
-        let start = reply[from..end]
-            .rfind('\n')
-            .map_or(from, |newline| from + newline + 1);
+        let start = reply[from..end].rfind('\n').map_or(from, |newline| from + newline + 1);
         let span = trim::trim(reply, start..end);
         let text = &reply[span.clone()];
-        if text.chars().any(char::is_alphanumeric) || text.chars().any(|c| matches!(c, '∞' | '∅'))
-        {
-            return Some(Extracted {
-                text,
-                span,
-                how: How::LastLine,
-            });
+        if text.chars().any(char::is_alphanumeric) || text.chars().any(|c| matches!(c, '∞' | '∅')) {
+            return Some(Extracted { text, span, how: How::LastLine });
         }
         if start == from {
             return None;

@@ -9,10 +9,7 @@ use super::{How, Mark};
 
 /// The announcement, up to where the answer begins. Repetitions are bounded, so that the search stays
 /// linear on hostile text.
-#[expect(
-    clippy::expect_used,
-    reason = "the pattern is a constant; a test compiles it"
-)]
+#[expect(clippy::expect_used, reason = "the pattern is a constant; a test compiles it")]
 static ANNOUNCEMENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?imx)
@@ -34,18 +31,7 @@ static ANNOUNCEMENT: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Words that show that the announcement is about an answer rather than followed by one.
-const NO_ANSWER: [&str; 10] = [
-    "correct",
-    "incorrect",
-    "wrong",
-    "right",
-    "not",
-    "given",
-    "found",
-    "obtained",
-    "clear",
-    "unclear",
-];
+const NO_ANSWER: [&str; 10] = ["correct", "incorrect", "wrong", "right", "not", "given", "found", "obtained", "clear", "unclear"];
 
 /// Every announced answer from byte `from` on.
 pub(super) fn phrases(reply: &str, from: usize) -> Vec<Mark> {
@@ -58,11 +44,7 @@ pub(super) fn phrases(reply: &str, from: usize) -> Vec<Mark> {
         if is_about_the_answer(&reply[inner.clone()]) {
             continue;
         }
-        marks.push(Mark {
-            outer: start..inner.end,
-            inner,
-            how: How::Phrase,
-        });
+        marks.push(Mark { outer: start..inner.end, inner, how: How::Phrase });
     }
     marks
 }
@@ -75,10 +57,7 @@ fn answer_after(reply: &str, after: usize) -> Option<Range<usize>> {
     let mut start = after;
     let end = reply.floor_char_boundary(after + WINDOW);
     for line in reply[after..end].split_inclusive('\n').take(LINES) {
-        if line
-            .chars()
-            .any(|c| c.is_alphanumeric() || matches!(c, '\\' | '∞' | '∅') && line.trim().len() > 2)
-        {
+        if line.chars().any(|c| c.is_alphanumeric() || matches!(c, '\\' | '∞' | '∅') && line.trim().len() > 2) {
             return Some(start..start + sentence_end(line));
         }
         start += line.len();
@@ -99,11 +78,8 @@ fn sentence_end(line: &str) -> usize {
 }
 
 fn is_about_the_answer(text: &str) -> bool {
-    let first = text
-        .split(|c: char| !c.is_alphabetic())
-        .find(|word| !word.is_empty());
-    first.is_some_and(|word| NO_ANSWER.iter().any(|no| word.eq_ignore_ascii_case(no)))
-        && text.trim_start().starts_with(char::is_alphabetic)
+    let first = text.split(|c: char| !c.is_alphabetic()).find(|word| !word.is_empty());
+    first.is_some_and(|word| NO_ANSWER.iter().any(|no| word.eq_ignore_ascii_case(no))) && text.trim_start().starts_with(char::is_alphabetic)
 }
 
 #[cfg(test)]
@@ -111,10 +87,7 @@ mod tests {
     use super::*;
 
     fn announced(reply: &str) -> Vec<String> {
-        phrases(reply, 0)
-            .into_iter()
-            .map(|mark| reply[mark.inner].trim().to_owned())
-            .collect()
+        phrases(reply, 0).into_iter().map(|mark| reply[mark.inner].trim().to_owned()).collect()
     }
 
     #[test]

@@ -3,16 +3,8 @@
 use std::ops::Range;
 
 /// Pairs that may enclose a whole answer. Longer marks stand before their prefixes.
-const PAIRS: [(&str, &str); 8] = [
-    ("$$", "$$"),
-    ("$", "$"),
-    ("\\(", "\\)"),
-    ("\\[", "\\]"),
-    ("**", "**"),
-    ("__", "__"),
-    ("`", "`"),
-    ("*", "*"),
-];
+const PAIRS: [(&str, &str); 8] =
+    [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("`", "`"), ("*", "*")];
 
 /// More layers than this are left in place: it bounds the work on hostile input.
 const MAX_LAYERS: usize = 12;
@@ -36,24 +28,16 @@ fn strip_space_and_stop(reply: &str, span: Range<usize>) -> Range<usize> {
     let text = &reply[span.clone()];
     let start = span.start + (text.len() - text.trim_start().len());
     // A decimal point at the end is a full stop; an exclamation mark may be a factorial and stays.
-    let stop =
-        |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ';' | '。' | '，' | '；' | '．');
+    let stop = |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ';' | '。' | '，' | '；' | '．');
     let kept = text.trim_end_matches(stop);
     let end = span.start + kept.len();
-    if end <= start {
-        start..start
-    } else {
-        start..end
-    }
+    if end <= start { start..start } else { start..end }
 }
 
 fn strip_pair(reply: &str, span: Range<usize>) -> Range<usize> {
     let text = &reply[span.clone()];
     for (open, close) in PAIRS {
-        if text.len() < open.len() + close.len()
-            || !text.starts_with(open)
-            || !text.ends_with(close)
-        {
+        if text.len() < open.len() + close.len() || !text.starts_with(open) || !text.ends_with(close) {
             continue;
         }
         let inner = &text[open.len()..text.len() - close.len()];

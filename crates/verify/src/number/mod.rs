@@ -32,13 +32,7 @@ pub struct NumberOptions {
 
 impl Default for NumberOptions {
     fn default() -> Self {
-        Self {
-            percent: Percent::default(),
-            units: Units::default(),
-            round_to_gold: true,
-            absolute_tolerance: 0.0,
-            relative_tolerance: 0.0,
-        }
+        Self { percent: Percent::default(), units: Units::default(), round_to_gold: true, absolute_tolerance: 0.0, relative_tolerance: 0.0 }
     }
 }
 
@@ -76,21 +70,9 @@ struct Number {
 
 /// Builds the verifier.
 pub(crate) fn build(options: &VerifyOptions) -> Result<Box<dyn Verifier>, VerifyError> {
-    let absolute = tolerance(
-        "number.absolute_tolerance",
-        options.number.absolute_tolerance,
-        f64::MAX,
-    )?;
-    let relative = tolerance(
-        "number.relative_tolerance",
-        options.number.relative_tolerance,
-        1.0,
-    )?;
-    Ok(Box::new(Number {
-        options: options.clone(),
-        absolute,
-        relative,
-    }))
+    let absolute = tolerance("number.absolute_tolerance", options.number.absolute_tolerance, f64::MAX)?;
+    let relative = tolerance("number.relative_tolerance", options.number.relative_tolerance, 1.0)?;
+    Ok(Box::new(Number { options: options.clone(), absolute, relative }))
 }
 
 fn tolerance(option: &'static str, value: f64, below: f64) -> Result<BigRational, VerifyError> {
@@ -99,11 +81,7 @@ fn tolerance(option: &'static str, value: f64, below: f64) -> Result<BigRational
         verifier: "number",
         option,
         found: value.to_string(),
-        limit: if below <= 1.0 {
-            "must be at least 0 and below 1".into()
-        } else {
-            "must be finite and at least 0".into()
-        },
+        limit: if below <= 1.0 { "must be at least 0 and below 1".into() } else { "must be finite and at least 0".into() },
     })
 }
 
@@ -115,16 +93,11 @@ impl Verifier for Number {
     fn verify(&self, case: &Case<'_>) -> Judgement {
         read::judge(case, &self.options, |gold, answer| {
             let Some(gold_value) = Quantity::parse(gold) else {
-                return Judgement::bad_gold(format!(
-                    "the gold answer `{}` is not a number",
-                    shown(gold, SHOWN)
-                ));
+                return Judgement::bad_gold(format!("the gold answer `{}` is not a number", shown(gold, SHOWN)));
             };
             match read_answer(answer) {
                 Reading::One(value) => self.compare(&gold_value, &value),
-                Reading::None => {
-                    Judgement::incorrect(Proof::BadAnswer, "the answer holds no number")
-                }
+                Reading::None => Judgement::incorrect(Proof::BadAnswer, "the answer holds no number"),
                 Reading::Unclear(why) => Judgement::undecided(Proof::BadAnswer, why),
             }
         })
@@ -149,23 +122,14 @@ fn read_answer(answer: &Extracted<'_>) -> Reading {
         return Reading::One(value);
     }
     let mut numbers = quantity::mentions(result);
-    let marked = matches!(
-        answer.how,
-        How::Boxed | How::AnswerTag | How::Hashes | How::Unclosed
-    );
+    let marked = matches!(answer.how, How::Boxed | How::AnswerTag | How::Hashes | How::Unclosed);
     if marked && numbers.len() > 1 {
         return Reading::Unclear("the answer holds several numbers");
     }
-    let chosen = if answer.how == How::Phrase && !numbers.is_empty() {
-        Some(numbers.swap_remove(0))
-    } else {
-        numbers.pop()
-    };
+    let chosen = if answer.how == How::Phrase && !numbers.is_empty() { Some(numbers.swap_remove(0)) } else { numbers.pop() };
     match chosen {
         None => Reading::None,
-        Some(number) if number.in_formula => {
-            Reading::Unclear("the answer is a formula, which this verifier does not read")
-        }
+        Some(number) if number.in_formula => Reading::Unclear("the answer is a formula, which this verifier does not read"),
         Some(number) => Reading::One(number.quantity),
     }
 }
@@ -184,18 +148,9 @@ impl Number {
         if pairs.iter().any(|(gold, answer)| gold == answer) {
             return Judgement::correct(Proof::Exact, "the same number");
         }
-        match pairs
-            .iter()
-            .find(|(wanted, found)| self.is_close(gold, wanted, found))
-        {
-            Some(_) => Judgement::correct(
-                Proof::Numeric,
-                format!("within the tolerance of {}", gold.shown()),
-            ),
-            None => Judgement::incorrect(
-                Proof::Exact,
-                format!("{} is not {}", answer.shown(), gold.shown()),
-            ),
+        match pairs.iter().find(|(wanted, found)| self.is_close(gold, wanted, found)) {
+            Some(_) => Judgement::correct(Proof::Numeric, format!("within the tolerance of {}", gold.shown())),
+            None => Judgement::incorrect(Proof::Exact, format!("{} is not {}", answer.shown(), gold.shown())),
         }
     }
 
@@ -209,11 +164,7 @@ impl Number {
             && let Some(digits) = gold.decimals
         {
             // Half a unit of the last digit the gold shows, in the reading under comparison.
-            let scale = if *wanted == gold.value {
-                BigRational::from_integer(BigInt::from(1))
-            } else {
-                hundredth()
-            };
+            let scale = if *wanted == gold.value { BigRational::from_integer(BigInt::from(1)) } else { hundredth() };
             let half = BigRational::new(BigInt::from(1), BigInt::from(10).pow(digits) * 2) * scale;
             if allowed < half {
                 allowed = half;
@@ -228,25 +179,14 @@ fn hundredth() -> BigRational {
 }
 
 /// The pairs (gold, answer) to compare: `value` is what stands before a percent sign.
-fn percent_readings(
-    gold: &Quantity,
-    answer: &Quantity,
-    policy: Percent,
-) -> Vec<(BigRational, BigRational)> {
+fn percent_readings(gold: &Quantity, answer: &Quantity, policy: Percent) -> Vec<(BigRational, BigRational)> {
     let plain = (gold.value.clone(), answer.value.clone());
     if gold.percent == answer.percent || policy == Percent::Ignored {
         return vec![plain];
     }
-    let hundredths = if gold.percent {
-        (&gold.value * hundredth(), answer.value.clone())
-    } else {
-        (gold.value.clone(), &answer.value * hundredth())
-    };
-    if policy == Percent::Hundredths {
-        vec![hundredths]
-    } else {
-        vec![plain, hundredths]
-    }
+    let hundredths =
+        if gold.percent { (&gold.value * hundredth(), answer.value.clone()) } else { (gold.value.clone(), &answer.value * hundredth()) };
+    if policy == Percent::Hundredths { vec![hundredths] } else { vec![plain, hundredths] }
 }
 
 #[cfg(test)]

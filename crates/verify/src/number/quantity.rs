@@ -36,11 +36,7 @@ impl Quantity {
         let tail = text[found.end..].trim();
         if !tail.is_empty() {
             let unit = unit(tail)?;
-            if quantity
-                .unit
-                .as_ref()
-                .is_some_and(|currency| *currency != unit)
-            {
+            if quantity.unit.as_ref().is_some_and(|currency| *currency != unit) {
                 return None;
             }
             quantity.unit = Some(unit);
@@ -74,10 +70,7 @@ pub(super) fn mentions(text: &str) -> Vec<Mention> {
     while let Some((start, found)) = Reader::first(&plain, from) {
         from = found.end;
         let in_formula = operator_before(&plain[..start]) || operator_after(&plain[found.end..]);
-        numbers.push(Mention {
-            quantity: found.quantity,
-            in_formula,
-        });
+        numbers.push(Mention { quantity: found.quantity, in_formula });
     }
     numbers
 }
@@ -90,31 +83,18 @@ fn operator_before(head: &str) -> bool {
 }
 
 fn operator_after(tail: &str) -> bool {
-    let tail = tail
-        .strip_prefix(')')
-        .unwrap_or(tail)
-        .trim_start_matches(' ');
+    let tail = tail.strip_prefix(')').unwrap_or(tail).trim_start_matches(' ');
     let minus = tail.strip_prefix('-').map(str::trim_start);
     tail.starts_with(['^', '*', '×', '÷', '/', '+', '\\', '√', '_', '±', 'π', '!'])
         || minus.is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == '('))
-        || unit_word_is_symbol(
-            tail.split(|c: char| !c.is_alphanumeric())
-                .next()
-                .unwrap_or_default(),
-        )
+        || unit_word_is_symbol(tail.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
 }
 
 /// `5x`, `5 pi` and `3i` are not quantities of a unit.
 fn unit_word_is_symbol(word: &str) -> bool {
     const LETTER_UNITS: &str = "mgshlLNJWVAKCFdkt";
-    let letter = word.chars().count() == 1
-        && !LETTER_UNITS.contains(word)
-        && !word.starts_with(['°', '€', '£', '$']);
-    letter
-        || matches!(
-            word,
-            "pi" | "sqrt" | "sin" | "cos" | "tan" | "log" | "ln" | "exp" | "mod" | "factorial"
-        )
+    let letter = word.chars().count() == 1 && !LETTER_UNITS.contains(word) && !word.starts_with(['°', '€', '£', '$']);
+    letter || matches!(word, "pi" | "sqrt" | "sin" | "cos" | "tan" | "log" | "ln" | "exp" | "mod" | "factorial")
 }
 
 /// A unit: up to four words of letters, with exponents and slashes as in `km/h` or `cm^2`.
@@ -125,19 +105,14 @@ fn unit(tail: &str) -> Option<String> {
         && tail.split_whitespace().count() <= 4
         // Digits stand only in exponents; `3 or 4` is not a quantity in `or 4`.
         && !tail.split_whitespace().any(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let list = tail
-        .split_whitespace()
-        .any(|word| matches!(word, "and" | "or" | "to" | "plus" | "minus" | "times"));
+    let list = tail.split_whitespace().any(|word| matches!(word, "and" | "or" | "to" | "plus" | "minus" | "times"));
     let symbol = tail.split([' ', '/', '^', '-']).any(unit_word_is_symbol);
     (fits && !list && !symbol).then(|| normal_unit(tail))
 }
 
 fn normal_unit(unit: &str) -> String {
     let lower = unit.to_lowercase();
-    let singular = lower
-        .strip_suffix('s')
-        .filter(|stem| stem.len() > 2 && !stem.ends_with('s'))
-        .unwrap_or(&lower);
+    let singular = lower.strip_suffix('s').filter(|stem| stem.len() > 2 && !stem.ends_with('s')).unwrap_or(&lower);
     match singular {
         "$" | "dollar" | "us$" | "usd" | "buck" => "usd".to_owned(),
         "€" | "euro" | "eur" => "eur".to_owned(),
@@ -163,11 +138,9 @@ impl<'a> Reader<'a> {
         let bytes = text.as_bytes();
         let mut at = from;
         while at < bytes.len() {
-            let digit = bytes[at].is_ascii_digit()
-                || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
+            let digit = bytes[at].is_ascii_digit() || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
             // Digits inside a name such as `x2` are not a number.
-            let in_name =
-                at > from && (bytes[at - 1].is_ascii_alphabetic() || bytes[at - 1] == b'_');
+            let in_name = at > from && (bytes[at - 1].is_ascii_alphabetic() || bytes[at - 1] == b'_');
             if !digit {
                 at += 1;
                 continue;
@@ -180,13 +153,7 @@ impl<'a> Reader<'a> {
                     quantity.value = -quantity.value;
                 }
                 quantity.unit = currency;
-                return Some((
-                    start,
-                    Found {
-                        quantity,
-                        end: reader.at,
-                    },
-                ));
+                return Some((start, Found { quantity, end: reader.at }));
             }
             at = reader.at.max(at + 1);
             while bytes.get(at).is_some_and(u8::is_ascii_digit) {
@@ -210,12 +177,7 @@ impl<'a> Reader<'a> {
             decimals = None;
         }
         let percent = self.percent();
-        Some(Quantity {
-            value,
-            decimals,
-            percent,
-            unit: None,
-        })
+        Some(Quantity { value, decimals, percent, unit: None })
     }
 
     /// `1234`, `1,234`, `1 234`, `1,234.50` or `.5`.
@@ -227,9 +189,7 @@ impl<'a> Reader<'a> {
             digits.extend_from_slice(self.digits());
         }
         let mut decimals = None;
-        if self.bytes.get(self.at) == Some(&b'.')
-            && self.bytes.get(self.at + 1).is_some_and(u8::is_ascii_digit)
-        {
+        if self.bytes.get(self.at) == Some(&b'.') && self.bytes.get(self.at + 1).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
             let fraction = self.digits();
             decimals = Some(u32::try_from(fraction.len()).ok()?);
@@ -262,10 +222,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `e-5`, `×10^5` or `*10^{5}` (braces are already gone); `None` where it is absurdly large.
-    #[expect(
-        clippy::option_option,
-        reason = "outer: readable at all; inner: present"
-    )]
+    #[expect(clippy::option_option, reason = "outer: readable at all; inner: present")]
     fn exponent(&mut self) -> Option<Option<i32>> {
         let rest = std::str::from_utf8(&self.bytes[self.at..]).ok()?;
         let tail = match rest.bytes().next() {
@@ -312,8 +269,7 @@ impl<'a> Reader<'a> {
                 && numerator.len() <= MAX_DIGITS
                 && let Some(denominator) = self.after_slash(self.at)?
             {
-                *value +=
-                    BigRational::from_integer(BigInt::parse_bytes(&numerator, 10)?) / denominator;
+                *value += BigRational::from_integer(BigInt::parse_bytes(&numerator, 10)?) / denominator;
                 return Some(());
             }
         }
@@ -322,10 +278,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The denominator after a slash at `at`, spaces allowed around it.
-    #[expect(
-        clippy::option_option,
-        reason = "outer: readable at all; inner: present"
-    )]
+    #[expect(clippy::option_option, reason = "outer: readable at all; inner: present")]
     fn after_slash(&mut self, at: usize) -> Option<Option<BigRational>> {
         let mut slash = at;
         while self.bytes.get(slash) == Some(&b' ') && slash < at + 2 {
@@ -338,10 +291,7 @@ impl<'a> Reader<'a> {
         while self.bytes.get(start) == Some(&b' ') && start < slash + 3 {
             start += 1;
         }
-        let length = self.bytes[start..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let length = self.bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
         if length == 0 {
             return Some(None);
         }
@@ -354,16 +304,11 @@ impl<'a> Reader<'a> {
     }
 
     fn scale_word(&mut self) -> Option<u64> {
-        const WORDS: [(&[u8], u64); 4] = [
-            (b" thousand", 1_000),
-            (b" million", 1_000_000),
-            (b" billion", 1_000_000_000),
-            (b" trillion", 1_000_000_000_000),
-        ];
+        const WORDS: [(&[u8], u64); 4] =
+            [(b" thousand", 1_000), (b" million", 1_000_000), (b" billion", 1_000_000_000), (b" trillion", 1_000_000_000_000)];
         let rest = &self.bytes[self.at..];
-        let (word, scale) = WORDS.into_iter().find(|(word, _)| {
-            rest.starts_with(word) && !rest.get(word.len()).is_some_and(u8::is_ascii_alphabetic)
-        })?;
+        let (word, scale) =
+            WORDS.into_iter().find(|(word, _)| rest.starts_with(word) && !rest.get(word.len()).is_some_and(u8::is_ascii_alphabetic))?;
         self.at += word.len();
         Some(scale)
     }
@@ -384,11 +329,7 @@ impl<'a> Reader<'a> {
 fn power_of_ten(exponent: i32) -> Option<BigRational> {
     let power = BigInt::from(10).pow(exponent.unsigned_abs());
     let whole = BigRational::from_integer(power);
-    if exponent.is_negative() {
-        (!whole.is_zero()).then(|| whole.recip())
-    } else {
-        Some(whole.abs())
-    }
+    if exponent.is_negative() { (!whole.is_zero()).then(|| whole.recip()) } else { Some(whole.abs()) }
 }
 
 /// Sign and currency before the digits at `at`: where they start, whether the sign is minus, the currency.
@@ -408,9 +349,7 @@ fn prefix(text: &str, from: usize, at: usize) -> (usize, bool, Option<String>) {
         // After a digit or a letter a dash is a minus between two things, or a hyphen.
         if let Some(before) = head.strip_suffix(['-', '+'])
             && !negative
-            && !before
-                .trim_end_matches(' ')
-                .ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '%'))
+            && !before.trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '%'))
         {
             negative = head.ends_with('-');
             head = before;
@@ -420,11 +359,4 @@ fn prefix(text: &str, from: usize, at: usize) -> (usize, bool, Option<String>) {
     (start, negative, currency)
 }
 
-const CURRENCIES: [(&str, &str); 6] = [
-    ("US$", "usd"),
-    ("$", "usd"),
-    ("€", "eur"),
-    ("£", "gbp"),
-    ("¥", "jpy"),
-    ("₹", "inr"),
-];
+const CURRENCIES: [(&str, &str); 6] = [("US$", "usd"), ("$", "usd"), ("€", "eur"), ("£", "gbp"), ("¥", "jpy"), ("₹", "inr")];

@@ -25,9 +25,7 @@ fn push_char(plain: &mut String, c: char) {
     match c {
         '−' | '–' | '－' | '﹣' => plain.push('-'),
         '0'..='9' => plain.push(c),
-        '０'..='９' => plain.push(char::from(
-            b'0' + u8::try_from(c as u32 - '０' as u32).unwrap_or(0),
-        )),
+        '０'..='９' => plain.push(char::from(b'0' + u8::try_from(c as u32 - '０' as u32).unwrap_or(0))),
         '，' => plain.push(','),
         '．' => plain.push('.'),
         '％' => plain.push('%'),
@@ -53,16 +51,12 @@ fn command<'a>(plain: &mut String, rest: &'a str) -> &'a str {
         }
         return &after[symbol.len_utf8()..];
     }
-    let name_end = after
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(after.len());
+    let name_end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
     let (name, tail) = after.split_at(name_end);
     match name {
         "frac" | "dfrac" | "tfrac" | "cfrac" => return fraction(plain, tail),
         "times" | "cdot" => plain.push('×'),
-        "text" | "mathrm" | "textrm" | "mbox" | "textbf" | "mathbf" | "quad" | "qquad" => {
-            plain.push(' ')
-        }
+        "text" | "mathrm" | "textrm" | "mbox" | "textbf" | "mathbf" | "quad" | "qquad" => plain.push(' '),
         "left" | "right" | "displaystyle" => {}
         "degree" | "circ" => plain.push('°'),
         "approx" => plain.push('≈'),

@@ -48,6 +48,5 @@ impl Row {
 pub fn rows(path: &Path) -> Vec<Row> {
     let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let rows = reader.get_row_iter(None).unwrap();
-    rows.map(|row| Row(row.unwrap().into_columns().into_iter().collect()))
-        .collect()
+    rows.map(|row| Row(row.unwrap().into_columns().into_iter().collect())).collect()
 }

@@ -22,7 +22,10 @@ pub(super) struct Api<'a> {
 pub(super) enum Status {
     UnderWay,
     /// Ended, whole or not; its results are in these files.
-    Ended { files: Vec<String>, why: String },
+    Ended {
+        files: Vec<String>,
+        why: String,
+    },
 }
 
 /// One answered line.
@@ -104,7 +107,8 @@ impl Api<'_> {
         }
         let files = ["output_file_id", "error_file_id"].iter().filter_map(|key| batch.get(*key)?.as_str().map(str::to_owned));
         let message = batch.pointer("/errors/data/0/message").and_then(Value::as_str);
-        let why = message.map_or_else(|| format!("the batch ended as {status}"), |message| format!("the batch ended as {status}: {message}"));
+        let why =
+            message.map_or_else(|| format!("the batch ended as {status}"), |message| format!("the batch ended as {status}: {message}"));
         Ok(Status::Ended { files: files.collect(), why })
     }
 
@@ -132,7 +136,9 @@ fn id(object: &Value) -> Result<String, Fault> {
 pub(super) fn file(lines: &[(RequestKey, Vec<u8>)]) -> Vec<u8> {
     let mut file = Vec::with_capacity(lines.iter().map(|(_, body)| body.len() + 144).sum());
     for (key, body) in lines {
-        file.extend_from_slice(format!("{{\"custom_id\":\"{key}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":").as_bytes());
+        file.extend_from_slice(
+            format!("{{\"custom_id\":\"{key}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":").as_bytes(),
+        );
         file.extend_from_slice(body);
         file.extend_from_slice(b"}\n");
     }

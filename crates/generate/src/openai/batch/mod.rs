@@ -52,7 +52,14 @@ pub struct BatchConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { max_requests: 20_000, max_bytes: 100 << 20, gather_seconds: 3.0, poll_seconds: 30.0, completion_window: "24h".into(), dir: ".potstill/batches".into() }
+        Self {
+            max_requests: 20_000,
+            max_bytes: 100 << 20,
+            gather_seconds: 3.0,
+            poll_seconds: 30.0,
+            completion_window: "24h".into(),
+            dir: ".potstill/batches".into(),
+        }
     }
 }
 
@@ -215,9 +222,7 @@ impl Inner {
             return;
         }
         let inner = Arc::clone(self);
-        tokio::spawn(async move {
-            while inner.work().await {}
-        });
+        tokio::spawn(async move { while inner.work().await {} });
     }
 
     /// One round: hand in what has gathered, look after what is under way. `false` once nobody waits.
@@ -378,7 +383,13 @@ impl Inner {
         }
     }
 
-    fn finish(&self, request: &ChatRequest, line: Line, mut reservation: Reservation, elapsed: Duration) -> Result<Completion, GenerateError> {
+    fn finish(
+        &self,
+        request: &ChatRequest,
+        line: Line,
+        mut reservation: Reservation,
+        elapsed: Duration,
+    ) -> Result<Completion, GenerateError> {
         reservation.sent();
         let mut reply = reply::read(&line.body).map_err(|fault| given_up(&fault, 1))?;
         let cost = reply.cost_usd;
