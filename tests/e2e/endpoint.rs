@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
-use potstill_data::source::{Columns, Source, SourceSpec};
+use potstill_data::source::{Columns, Duplicates, Source, SourceSpec};
 use potstill_data::{Attempt, read_all};
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ fn gsm8k_through_an_endpoint_keeps_what_verifies() {
 fn golds(data: &Path) -> HashMap<String, String> {
     let columns = Columns { id: Some("id".into()), prompt: Some("question".into()), gold: Some("gold".into()), ..Columns::default() };
     let spec =
-        SourceSpec { path: Some("verdicts/gsm8k_openai_model_solutions.parquet".into()), columns: Some(columns), ..SourceSpec::default() };
+        SourceSpec { path: Some("verdicts/gsm8k_openai_model_solutions.parquet".into()), columns: Some(columns), duplicates: Some(Duplicates::First), ..SourceSpec::default() };
     let rows = Source::open(&spec, data).expect("the source opens");
     rows.map(|row| row.expect("a row").problem).filter_map(|p| Some((p.prompt, p.gold?))).collect()
 }

@@ -133,9 +133,11 @@ impl OpenAi {
         }
     }
 
-    /// Repetitions wait for their share of the traffic. Being turned away is not repetition: the limits see to it.
+    /// Repetitions wait for their share of the traffic. Being turned away is not repetition (the limits see to it), and
+    /// what found no connection burdened nobody.
     async fn wait_for_retry_budget(&self, fault: &Fault) {
-        while fault.consequence() == Consequence::Retry && !self.retries.take() {
+        let repeats = fault.consequence() == Consequence::Retry && fault.kind != FaultKind::Connect;
+        while repeats && !self.retries.take() {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }

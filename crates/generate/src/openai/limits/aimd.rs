@@ -2,7 +2,8 @@
 //!
 //! Two signals. A server that turns requests away (429) is cut back by a quarter, once per burst: requests that were
 //! already on the wire when it was cut say nothing new. A server that queues without bound never turns anything away
-//! (vllm#13395), so a latency several times the best seen, without more replies per second in return, cuts as well.
+//! (vllm#13395), so a median latency several times that of the quick replies seen cuts as well, on trial: if fewer
+//! replies per second come back then, it was no queue, the cut is undone, and more is tolerated from then on.
 //!
 //! After a cut the way back is halved each round (as in BIC congestion control), so that the level that was good is
 //! found again quickly and tested gently. No clock is read here: callers pass the time.
@@ -16,10 +17,10 @@ const STEP: Duration = Duration::from_millis(20);
 /// What is left after a cut.
 const CUT: f64 = 0.75;
 
-/// Latency this many times the best window's counts as queueing …
+/// A median latency this many times that of quick replies may be queueing …
 const TOLERANCE: f64 = 3.0;
-/// … unless replies per second grew by this factor over those at the best window.
-const WORTHWHILE: f64 = 1.25;
+/// … if a cut keeps this share of the replies per second; otherwise the tolerance doubles.
+const KEPT: f64 = 0.9;
 
 /// The fewest replies whose median says something.
 const WINDOW: usize = 48;
@@ -37,15 +38,21 @@ pub(in crate::openai) struct Aimd {
     too_much: f64,
     /// Successes since the limit last changed.
     good: usize,
-    window: Vec<Duration>,
+    /// Latencies of replies to requests sent since the window began.
+    window: Vec<f64>,
     window_began: Option<Instant>,
-    best: Option<Best>,
+    /// Replies since then, also to older requests.
+    replies: usize,
+    /// The latency of a quick reply: the lowest tenth percentile of a window.
+    quick: f64,
+    tolerance: f64,
+    trial: Option<Trial>,
 }
 
-/// The best window: the lowest median latency seen, and the replies per second that came with it.
+/// A cut for latency whose worth is not known yet: the limit and the replies per second before it.
 #[derive(Debug, Clone, Copy)]
-struct Best {
-    latency: f64,
+struct Trial {
+    limit: f64,
     rate: f64,
 }
 
@@ -61,7 +68,10 @@ impl Aimd {
             good: 0,
             window: Vec::new(),
             window_began: None,
-            best: None,
+            replies: 0,
+            quick: f64::INFINITY,
+            tolerance: TOLERANCE,
+            trial: None,
         }
     }
 
@@ -109,6 +119,7 @@ impl Aimd {
         if self.last_cut.is_some_and(|cut| sent <= cut) {
             return;
         }
+        self.trial = None;
         self.cut(now, in_flight);
     }
 
@@ -119,38 +130,46 @@ impl Aimd {
         self.ramping = false;
         self.last_cut = Some(now);
         self.good = 0;
+        self.begin_window(now);
+    }
+
+    fn begin_window(&mut self, now: Instant) {
         self.window.clear();
-        self.window_began = None;
+        self.window_began = Some(now);
+        self.replies = 0;
     }
 
     fn observe(&mut self, sent: Instant, now: Instant) {
-        if self.window_began.is_none_or(|began| sent < began) {
-            // Requests of the time before the limit changed belong to no window.
-            if self.window_began.is_none() {
-                self.window_began = Some(now);
-            }
+        self.replies += 1;
+        let began = *self.window_began.get_or_insert(sent);
+        if sent < began {
             return;
         }
-        self.window.push(now.duration_since(sent));
+        self.window.push(now.duration_since(sent).as_secs_f64());
         if self.window.len() < WINDOW.max(self.limit as usize) {
             return;
         }
-        let middle = self.window.len() / 2;
-        let (_, median, _) = self.window.select_nth_unstable(middle);
-        let latency = median.as_secs_f64().max(1e-6);
-        let elapsed = self.window_began.map_or(0.0, |began| now.duration_since(began).as_secs_f64());
-        let rate = self.window.len() as f64 / elapsed.max(1e-6);
-        self.window.clear();
-        self.window_began = Some(now);
-        match self.best {
-            Some(best) if latency > best.latency * TOLERANCE && rate < best.rate * WORTHWHILE => {
-                self.cut(now, self.limit as usize);
-            }
-            Some(best) if latency >= best.latency => {
-                // Replies of another kind may simply take longer: the best fades.
-                self.best = Some(Best { latency: best.latency * 1.02, ..best });
-            }
-            _ => self.best = Some(Best { latency, rate }),
+        let rate = self.replies as f64 / now.duration_since(began).as_secs_f64().max(1e-6);
+        self.window.sort_unstable_by(f64::total_cmp);
+        let (quick, median) = (self.window[self.window.len() / 10], self.window[self.window.len() / 2]);
+        // Replies of another kind may simply take longer: the best fades.
+        self.quick = quick.min(self.quick * 1.02);
+        self.begin_window(now);
+        self.judge(median, rate, now);
+    }
+
+    /// Ends a trial, or begins one.
+    fn judge(&mut self, median: f64, rate: f64, now: Instant) {
+        if let Some(trial) = self.trial.take()
+            && rate < trial.rate * KEPT
+        {
+            self.limit = trial.limit;
+            self.tolerance *= 2.0;
+        } else if median > self.quick * self.tolerance && self.limit >= 2.0 {
+            self.trial = Some(Trial { limit: self.limit, rate });
+            self.cut(now, self.limit as usize);
+            // The way back is not to be hurried: it leads into the queue again.
+            self.too_much = f64::INFINITY;
         }
     }
 }
@@ -213,5 +232,16 @@ mod tests {
         let (limits, _) = simulate(1024, 60, |accepted| serve(accepted));
         let late = limits[40_000..].iter().sum::<usize>() / limits[40_000..].len();
         assert!((32..512).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn replies_of_very_different_lengths_are_no_queue() {
+        let count = std::cell::Cell::new(0u32);
+        let (limits, _) = simulate(256, 60, |_| {
+            count.set(count.get() + 1);
+            Ok(Duration::from_millis([50, 100, 800, 1600, 3200][count.get() as usize % 5]))
+        });
+        let late = limits[40_000..].iter().sum::<usize>() / limits[40_000..].len();
+        assert!(late > 230, "{late}");
     }
 }
