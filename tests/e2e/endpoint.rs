@@ -116,8 +116,12 @@ fn gsm8k_through_an_endpoint_keeps_what_verifies() {
 
 fn golds(data: &Path) -> HashMap<String, String> {
     let columns = Columns { id: Some("id".into()), prompt: Some("question".into()), gold: Some("gold".into()), ..Columns::default() };
-    let spec =
-        SourceSpec { path: Some("verdicts/gsm8k_openai_model_solutions.parquet".into()), columns: Some(columns), duplicates: Some(Duplicates::First), ..SourceSpec::default() };
+    let spec = SourceSpec {
+        path: Some("verdicts/gsm8k_openai_model_solutions.parquet".into()),
+        columns: Some(columns),
+        duplicates: Some(Duplicates::First),
+        ..SourceSpec::default()
+    };
     let rows = Source::open(&spec, data).expect("the source opens");
     rows.map(|row| row.expect("a row").problem).filter_map(|p| Some((p.prompt, p.gold?))).collect()
 }

@@ -2,6 +2,14 @@
 //!
 //! Tests on real data read `../shared` beside the checkout and pass without it, saying so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod crash;
 mod endpoint;
 mod errors;

@@ -2,12 +2,15 @@
 //!
 //! Texts are made up from a seed (words of a Zipf-like vocabulary), so that the truth is known. Time is processor time
 //! of this process (Linux), so that other work on the machine does not count.
+
 #![allow(
-    clippy::print_stdout,
     clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a benchmark prints its figures and reads its arguments"
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
 )]
+#![allow(clippy::disallowed_methods, reason = "a benchmark prints its figures and reads its arguments")]
 
 use std::collections::HashSet;
 

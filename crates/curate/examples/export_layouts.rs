@@ -1,6 +1,13 @@
 //! Writes a few samples in every layout, preference pairs and an RL prompt set into a folder, for the loading check in
 //! `tests/reference/load_exports.py`: `cargo run --release -p potstill-curate --example export_layouts -- FOLDER`.
-#![allow(clippy::unwrap_used, reason = "an example that stops at the first error")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use std::fs;
 use std::path::PathBuf;

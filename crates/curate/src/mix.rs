@@ -152,7 +152,7 @@ impl Mixer {
             let size = pool.len() as u64;
             for (n, row) in pool.iter().enumerate() {
                 // Whole rounds over the pool, then the first rows of one more.
-                let copies = if size == 0 { 0 } else { share / size + u64::from((n as u64) < share % size) };
+                let copies = share.checked_div(size).map_or(0, |rounds| rounds + u64::from((n as u64) < share % size));
                 if copies == 0 {
                     decisions[input].set(*row as usize, Decision::drop("beyond its input's share"));
                 }

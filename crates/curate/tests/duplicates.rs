@@ -1,5 +1,13 @@
 //! Duplicates and contamination: found, named, whatever the rows' order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,13 @@
 //! Journey samples: composed from real wrong turns, always ending right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 
 use common::{answers, attempt, eyes, judge};

@@ -1,5 +1,13 @@
 //! Selection, preference pairs and exports.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,13 @@
 //! Rows per second: writing, reading, filtering by SQL, statistics (`cargo bench -p potstill-data`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 

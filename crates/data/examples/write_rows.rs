@@ -2,6 +2,14 @@
 //!
 //! `tests/reference/load_rows.py` loads them with pyarrow and HF `datasets`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use std::error::Error;
 use std::path::PathBuf;
 

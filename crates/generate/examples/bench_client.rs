@@ -3,7 +3,15 @@
 //! `cargo run --release -p potstill-generate --example bench_client -- [SCENARIO …] [--small]`
 //! where SCENARIO is one of `plain`, `flood`, `faults`, `limit`, `kill`, `journal`; all of them when none is named.
 //! Each scenario's client is a process of its own, so that its processor time and memory are its own as well.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program, not the library")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+#![allow(clippy::disallowed_methods, reason = "a program, not the library")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,5 +1,13 @@
 //! The client against servers that break HTTP, JSON, promises and patience.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 #[path = "common/raw.rs"]
 mod raw;

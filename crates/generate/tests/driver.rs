@@ -1,5 +1,13 @@
 //! The driver and the client against a mock teacher: order, faults, stopping, money, journal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -275,7 +283,7 @@ fn the_key_is_sent_and_shows_nowhere() {
     for row in &rows {
         let key = potstill_generate::journal::RequestKey::from_hex(row.request_key.as_ref().unwrap()).unwrap();
         let potstill_generate::Record::Raw { body, .. } = journal.get(&key).unwrap().unwrap() else { panic!("not raw") };
-        shown += &String::from_utf8(body.into_owned()).unwrap();
+        shown += core::str::from_utf8(&body).unwrap();
     }
     assert!(!shown.contains("canary"));
 }

@@ -1,5 +1,13 @@
 //! The journal on a real disk: what is acknowledged stays, whatever happens to the file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};

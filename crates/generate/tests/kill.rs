@@ -1,5 +1,13 @@
 //! `kill -9` at any moment: what was acknowledged stays, and only what was on the wire is asked again.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -2,7 +2,13 @@
 //!
 //! `bench_generate LAYERS HIDDEN PROMPTS NEW_TOKENS THREADS BATCH`
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first mistake")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use burn::tensor::Device;
 use potstill_model::{

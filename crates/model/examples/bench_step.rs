@@ -2,7 +2,13 @@
 //!
 //! `bench_step LAYERS HIDDEN BATCH LENGTH THREADS [SECONDS]`
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first mistake")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -2,7 +2,13 @@
 //!
 //! `continuations MODEL OUT.json [PROMPTS [NEW_TOKENS]]` — MODEL is a Hugging Face folder or a GGUF file.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "an example stops at the first mistake and prints")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use std::path::Path;
 

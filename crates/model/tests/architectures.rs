@@ -1,6 +1,14 @@
 //! Every architecture against transformers: tiny random models with logits and all gradients, made by
 //! `tests/reference/tiny_models.py` and committed under `fixtures/`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

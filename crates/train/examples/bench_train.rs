@@ -1,7 +1,14 @@
 //! Tokens per second of training steps on the CPU, on random documents.
 //!
 //! `cargo run --release -p potstill-train --example bench_train -- LAYERS WIDTH BATCH LENGTH THREADS [MICRO_BATCH_TOKENS] [VOCAB]`
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example is a program")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use std::time::Instant;
 

@@ -2,7 +2,14 @@
 //! step, and the losses and gradient norms found.
 //!
 //! `cargo run --release -p potstill-train --example reference_run -- FOLDER [STUDENT_FOLDER]`
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example is a program")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 use std::path::PathBuf;
 

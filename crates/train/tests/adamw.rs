@@ -1,5 +1,13 @@
 //! AdamW against the course that PyTorch's optimizer takes (`reference/adamw_golden.py` writes it).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use potstill_train::SftConfig;
 use potstill_train::adamw::{AdamW, Moments};
 

@@ -1,5 +1,12 @@
 //! Which tokens are trained, and which samples are refused.
-#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 mod common;
 

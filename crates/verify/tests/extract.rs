@@ -1,5 +1,13 @@
 //! Finding answers in replies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use std::time::{Duration, Instant};
 
 use potstill_verify::ExtractOptions;

@@ -1,5 +1,13 @@
 //! The bank of answer pairs with expected verdicts, and near misses made from it by mutation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use potstill_verify::math::{Comparison, MathPolicy, compare};
 use potstill_verify::{Case, Verdict, VerifyOptions, verifier};
 

@@ -1,5 +1,13 @@
 //! Properties of the math verifier: equal under rewriting, different under mutation, total on arbitrary text.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use potstill_verify::math::{MathPolicy, compare};
 use potstill_verify::{Case, Verdict, VerifyOptions, verifier};
 use proptest::prelude::*;

@@ -3,7 +3,13 @@
 //!
 //! The data is the folder `shared` beside the checkout; without it the tests print a note and pass.
 
-#![expect(clippy::print_stdout, reason = "tests say what they skip and count")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 mod support;
 

@@ -1,5 +1,13 @@
 //! What holds for every verifier of the table.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
+
 use potstill_verify::{Case, NoAnswer, Proof, VERIFIERS, Verdict, VerifyError, VerifyOptions, verifier};
 use proptest::prelude::*;
 

@@ -70,7 +70,7 @@ impl Stage<App> for Source {
         let table = Table::open(&self.settings, app.base()).map_err(data_error)?;
         let resolved = self.settings.resolve(app.base()).map_err(data_error)?;
         let settings = SourceSpec { path: None, ..resolved };
-        let hashes = table.files().iter().map(|file| hash(file)).collect::<Result<Vec<_>, _>>()?;
+        let hashes = table.files().iter().map(hash).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = table.files().iter().filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
         // Without a name, rows carry the file's; otherwise only the content counts, not where it lies.
         Ok(json!({ "settings": settings, "files": hashes, "names": settings.name.is_none().then_some(names) }))

@@ -183,7 +183,7 @@ impl Observer for Watch<'_, '_> {
                     .message(Level::Warning, format!("step {step} was skipped, its loss is {loss}; its samples: {}", samples.join(", ")));
             }
             TrainEvent::TimeLimit { step } => {
-                self.cx.message(Level::Warning, format!("the time limit ended training at step {step} of {}", self.total))
+                self.cx.message(Level::Warning, format!("the time limit ended training at step {step} of {}", self.total));
             }
             _ => {}
         }
@@ -221,7 +221,7 @@ fn folder_hash(folder: &Path) -> Result<String, StageError> {
     files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files.iter().filter(|f| f.is_file()) {
-        hasher.update(file.file_name().map(|n| n.as_encoded_bytes()).unwrap_or_default());
+        hasher.update(file.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());
         hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
     }
     Ok(hasher.finalize().to_string())

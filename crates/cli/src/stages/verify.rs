@@ -71,10 +71,10 @@ impl Stage<App> for Verify {
             |attempt| {
                 let attempt = attempt?;
                 tally.add(&attempt);
-                if let (Some(column), Some(disputed)) = (&self.reference, &mut disputed) {
-                    if tally.compare(&attempt, column)? {
-                        disputed.push(&attempt).map_err(data_error)?;
-                    }
+                if let (Some(column), Some(disputed)) = (&self.reference, &mut disputed)
+                    && tally.compare(&attempt, column)?
+                {
+                    disputed.push(&attempt).map_err(data_error)?;
                 }
                 out.push(&attempt).map_err(data_error)
             },

@@ -99,7 +99,7 @@ impl Check for LeakedAnswer {
                 rest.strip_prefix(gold.as_str()).is_some_and(end)
             })
         };
-        drop_if(GIVEAWAYS.iter().any(|m| given(&m)), "prompt states its answer")
+        drop_if(GIVEAWAYS.iter().any(given), "prompt states its answer")
     }
 }
 

@@ -163,7 +163,7 @@ fn changes_language(prose: &str) -> bool {
     let mut first = None;
     for paragraph in prose.split("\n\n") {
         let letters = paragraph.chars().filter(|c| c.is_alphabetic()).count();
-        let words = paragraph.split_whitespace().filter(|w| w.chars().count() > 1 && w.chars().all(|c| c.is_alphabetic())).count();
+        let words = paragraph.split_whitespace().filter(|w| w.chars().count() > 1 && w.chars().all(char::is_alphabetic)).count();
         // Lists of names, symbols and variables fool the detector: mostly real words, or nothing.
         if letters < LEAST_LETTERS || words * 2 < paragraph.split_whitespace().count() {
             continue;

@@ -31,7 +31,10 @@ pub(crate) fn expand(path: &Path) -> Result<Vec<PathBuf>> {
         .map_err(|error| DataError::setting(format!("`{text}` is no pattern of file names: {error}"), "use `*` for any part"))?;
     let mut files = Vec::new();
     for file in matches {
-        let file = file.map_err(|error| DataError::read(&error.path().to_owned(), error.into()))?;
+        let file = file.map_err(|error| {
+            let path = error.path().to_owned();
+            DataError::read(&path, error.into())
+        })?;
         if file.is_file() {
             files.push(file);
         }

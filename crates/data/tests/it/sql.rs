@@ -11,13 +11,13 @@ fn attempts() -> Vec<Attempt> {
             problem_id: format!("p{}", index / 4),
             source: "test".to_owned(),
             prompt: format!("What is {index} + 1?"),
-            meta: if index % 3 == 0 { Meta::new() } else { Meta::from([("level".to_owned(), Scalar::Int(index.into()))]) },
+            meta: if index.is_multiple_of(3) { Meta::new() } else { Meta::from([("level".to_owned(), Scalar::Int(index.into()))]) },
             ..Problem::default()
         },
         sample_index: index % 4,
         response: "It's ".repeat(index as usize),
-        truncated: index % 5 == 0,
-        completion_tokens: (index % 7 != 0).then_some(index),
+        truncated: index.is_multiple_of(5),
+        completion_tokens: (!index.is_multiple_of(7)).then_some(index),
         verdict: [None, Some(Verdict::Correct), Some(Verdict::Incorrect)][index as usize % 3],
         ..Attempt::default()
     };
@@ -114,7 +114,7 @@ fn mistakes_in_syntax_and_types_are_found_before_any_row() {
         refused(sql);
     }
     assert!(refused("completion_tokens + 1").to_string().contains("not a condition"));
-    assert!(refused("completion_tokens = 'many'").to_string().contains("many") || true);
+    refused("completion_tokens = 'many'");
 }
 
 #[test]

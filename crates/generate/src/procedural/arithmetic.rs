@@ -125,10 +125,11 @@ fn compute(next: &Next) -> Result<i64, String> {
 /// Puts a step's value in its place and drops parentheses that hold one number.
 fn replace(tokens: &mut Vec<Token>, at: usize, value: i64) {
     tokens.splice(at..at + 3, [Token::Number(value)]);
+    let mut at = at;
     while at > 0 && at + 1 < tokens.len() && tokens[at - 1] == Token::Open && tokens[at + 1] == Token::Close {
         tokens.remove(at + 1);
         tokens.remove(at - 1);
-        return;
+        at -= 1;
     }
 }
 
@@ -155,7 +156,9 @@ mod tests {
 
     #[test]
     fn values_follow_the_usual_precedence() {
-        for (expression, value) in [("2 + 3 * 4", 14), ("(2 + 3) * 4", 20), ("20 - 8 / 2 - 3", 13), ("2 * (9 - (3 + 1))", 10), ("7", 7)] {
+        for (expression, value) in
+            [("2 + 3 * 4", 14), ("(2 + 3) * 4", 20), ("20 - 8 / 2 - 3", 13), ("2 * (9 - (3 + 1))", 10), ("7", 7), ("((2 + 3)) * 2", 10)]
+        {
             assert_eq!(evaluate(expression), Ok(value), "{expression}");
         }
         for broken in ["", "2 +", "(2", "7 / 2", "4 / 0", "x + 1", "99999999999999999999"] {

@@ -138,9 +138,9 @@ impl<'a> Search<'a> {
             self.paper.push_str("this takes too long. I give up.\n");
             return None;
         }
-        let mut results = OPERATIONS.iter().filter_map(|op| Some((*op, apply(high.value, *op, low.value, self.config.max_value)?)));
+        let results = OPERATIONS.iter().filter_map(|op| Some((*op, apply(high.value, *op, low.value, self.config.max_value)?)));
         let mut first = true;
-        while let Some((op, value)) = results.next() {
+        for (op, value) in results {
             let taken_for_it = fault == Some(Ending::Wrong) && value != self.target;
             let written = if taken_for_it { self.target } else { value };
             let step = Step { high: high.value, op, low: low.value, value: written };

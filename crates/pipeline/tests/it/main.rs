@@ -1,6 +1,12 @@
 //! Tests of the crate through its public interface, against a small application with one kind of stage for every kind of edge.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test, bench or example may fail and print"
+)]
 
 mod app;
 mod files;

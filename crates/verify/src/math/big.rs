@@ -259,7 +259,7 @@ impl Real for Ball {
         let unit = Self::exact(BigInt::one());
         if self.mid.abs() > self.radius && self.to_fixed().is_none_or(|(x, _)| x.abs() > one()) {
             // atan x = ±π/2 − atan(1/x).
-            let half = Self::pi().mul(&Self { mid: BigInt::from(self.mid.signum()), radius: BigInt::zero(), exp: -1 });
+            let half = Self::pi().mul(&Self { mid: self.mid.signum(), radius: BigInt::zero(), exp: -1 });
             return Some(half.sub(&unit.div(self)?.atan()?));
         }
         let (mut x, r) = self.to_fixed()?;

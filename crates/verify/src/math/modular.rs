@@ -275,7 +275,7 @@ impl<'w> Field<'w> {
         while d * d <= left && d < 20_000 {
             self.work.spend(1).ok_or(Miss::Class)?;
             let mut odd = false;
-            while left % d == 0 {
+            while left.is_multiple_of(d) {
                 left /= d;
                 odd = !odd;
                 if !odd {

@@ -213,7 +213,7 @@ fn functions(a: &Expr, b: &Expr, work: &Work) -> Outcome {
         let point = sample(k, integers);
         let (Some(x), Some(y)) = (evaluate::<Interval>(a, &point, work), evaluate::<Interval>(b, &point, work)) else { continue };
         let is_real = |z: &Complex<Interval>| z.im.as_ref().is_none_or(|i| i.sign() == Some(0));
-        if !imaginary && !(is_real(&x) && is_real(&y)) {
+        if !(imaginary || is_real(&x) && is_real(&y)) {
             // Principal values are a convention where a root or logarithm leaves the reals.
             if k < POSITIVE && !x.apart(&y) {
                 complex.push(k);

@@ -206,7 +206,7 @@ pub(super) fn has_names(items: &[Expr]) -> bool {
     for item in items {
         match item {
             Expr::Relation(sides, rels) if rels[..] == [Rel::Eq] && matches!(sides[0], Expr::Var(_)) && !names.contains(&&sides[0]) => {
-                names.push(&sides[0])
+                names.push(&sides[0]);
             }
             _ => return false,
         }

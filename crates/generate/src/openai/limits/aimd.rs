@@ -229,7 +229,7 @@ mod tests {
     fn a_server_that_only_queues_is_not_flooded() {
         // 32 places; whatever is beyond waits for its turn.
         let serve = |accepted: usize| Ok(Duration::from_millis(200) * u32::try_from(accepted / 32 + 1).unwrap());
-        let (limits, _) = simulate(1024, 60, |accepted| serve(accepted));
+        let (limits, _) = simulate(1024, 60, serve);
         let late = limits[40_000..].iter().sum::<usize>() / limits[40_000..].len();
         assert!((32..512).contains(&late), "{late}");
     }
