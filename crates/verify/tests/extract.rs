@@ -58,6 +58,7 @@ fn tags_and_hashes() {
     check("<ANSWER>2</ANSWER>", "2", How::AnswerTag);
     check("<Answer >**b**</Answer>", "b", How::AnswerTag);
     check(r"<answer>It is $\boxed{9}$</answer>", "9", How::Boxed);
+    check(r"\[ \boxed{<ANSWER>1</ANSWER>} \]", "1", How::AnswerTag);
     check("2 + 2 = 4\n#### 4", "4", How::Hashes);
     check("#### 1,234 apples\n", "1,234 apples", How::Hashes);
     check("#### Step 1: add\n2 + 2 = 4\n#### 4", "4", How::Hashes);

@@ -156,7 +156,8 @@ fn tiles(artifacts: &[Artifact], evals: &[&Value]) -> Vec<Tile> {
     let dropped: u64 = artifacts.iter().flat_map(|a| a.manifest.dropped.values()).sum();
     tile(grouped(dropped), "rows dropped, with reason");
     let cost: f64 = artifacts.iter().filter_map(|a| a.manifest.cost_usd).sum();
-    tile(format!("${cost:.2}"), "paid to teachers");
+    // An empty sum of floats is −0.
+    tile(format!("${:.2}", cost.abs()), "paid to teachers");
     tile(duration(artifacts.iter().map(|a| a.manifest.seconds).sum()), "of work");
     tiles
 }

@@ -132,9 +132,10 @@ fn explicit(reply: &str, from: usize) -> Vec<Extracted<'_>> {
         let overlaps = !kept.is_empty() && mark.outer.start < kept_outer.end;
         if overlaps {
             let enclosing = rank_of_last(&kept);
-            // A box inside a tag or a phrase is the more precise of the two.
-            let inside_tag = answer.how == How::Boxed && kept.last().is_some_and(|last| last.how == How::AnswerTag);
-            if rank(answer.how) < enclosing || inside_tag {
+            // A box inside a tag, or a tag inside a box, is the more precise of the two.
+            let nested =
+                |last: &Extracted<'_>| matches!((last.how, answer.how), (How::AnswerTag, How::Boxed) | (How::Boxed, How::AnswerTag));
+            if rank(answer.how) < enclosing || kept.last().is_some_and(nested) {
                 kept.pop();
             } else {
                 continue;

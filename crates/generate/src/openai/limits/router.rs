@@ -195,7 +195,7 @@ impl Server {
                 self.refusals = 0;
                 self.paused_until = None;
                 self.breaker.succeeded();
-                self.aimd.succeeded(sent, now, self.in_flight);
+                self.aimd.succeeded(self.in_flight);
             }
             Outcome::TurnedAway(wait) => {
                 self.refusals += 1;
