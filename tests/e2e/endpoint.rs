@@ -138,3 +138,46 @@ fn no_canary(folder: &Path) {
         }
     }
 }
+
+/// Answers with the draft it was sent, after a few words of its own; every third time it loses the draft.
+async fn smooth(State(asked): State<Arc<AtomicUsize>>, Json(request): Json<Value>) -> Json<Value> {
+    let nth = asked.fetch_add(1, Ordering::SeqCst);
+    let text = request["messages"][0]["content"].as_str().unwrap_or_default();
+    let draft = text.split("Draft:\n").nth(1).unwrap_or_default();
+    let answer = if nth % 3 == 2 { "I would rather not.".to_owned() } else { format!("Let me think. {draft}") };
+    Json(
+        json!({ "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": answer } }], "usage": { "prompt_tokens": 5, "completion_tokens": 7 } }),
+    )
+}
+
+#[test]
+fn a_teacher_smooths_journeys_and_what_it_spoils_stays_as_composed() {
+    let bench = Bench::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = Router::new().route("/v1/chat/completions", post(smooth)).with_state(asked.clone());
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    let pipeline = format!(
+        "version = 1\nseed = 3\n[teacher.solver]\nkind = \"procedural\"\nends_wrong = 0.5\n[teacher.writer]\nkind = \"openai\"\nbase_url = \"http://{address}/v1\"\nmodel = \"w\"\nmax_concurrency = 1\n\
+         [stage.problems]\nkind = \"source\"\nprocedural = {{ task = \"arithmetic\", count = 40 }}\n\
+         [stage.attempts]\nkind = \"generate\"\ninputs = [\"problems\"]\nteacher = \"solver\"\nsamples = 4\n\
+         [stage.graded]\nkind = \"verify\"\ninputs = [\"attempts\"]\n\
+         [stage.journeys]\nkind = \"journey\"\ninputs = [\"graded\"]\nfrom = [\"joined\"]\nteacher = \"writer\"\n"
+    );
+    let file = bench.write("pipeline.toml", &pipeline);
+    let summary = bench.run_pipeline(&file, &[]);
+    let journeys: Vec<potstill_data::Sample> = read_all(&bench.files("journeys", "rows")).expect("rows");
+    assert!(
+        journeys.len() > 10 && asked.load(Ordering::SeqCst) == journeys.len(),
+        "{} of {}",
+        journeys.len(),
+        asked.load(Ordering::SeqCst)
+    );
+    assert_eq!(summary.rows("journeys"), journeys.len() as u64);
+    let smoothed =
+        journeys.iter().filter(|j| j.messages.iter().any(|m| m.reasoning.as_deref().is_some_and(|r| r.starts_with("Let me think."))));
+    let smoothed = smoothed.count();
+    assert!(smoothed * 2 >= journeys.len() && smoothed < journeys.len(), "{smoothed} of {}", journeys.len());
+}

@@ -41,7 +41,7 @@ fn the_schema_is_the_committed_one() {
     let bench = Bench::new();
     let ran = bench.run(&["schema"]);
     let committed = std::fs::read_to_string(root().join("docs/pipeline.schema.json")).expect("docs/pipeline.schema.json");
-    assert_eq!(ran.stdout, committed, "potstill schema >docs/pipeline.schema.json");
+    assert!(ran.stdout == committed, "out of date: potstill schema >docs/pipeline.schema.json");
 }
 
 #[test]

@@ -338,7 +338,7 @@ fn costs(artifacts: &[Artifact]) -> Vec<CostRow> {
         manifests().map(|m| m.seconds).sum(),
         manifests().map(|m| m.tokens.prompt).sum(),
         manifests().map(|m| m.tokens.completion).sum(),
-        Some(manifests().filter_map(|m| m.cost_usd).sum()),
+        Some(manifests().filter_map(|m| m.cost_usd).sum::<f64>().abs()),
     ));
     rows
 }

@@ -65,7 +65,7 @@ fn one() -> u32 {
 }
 
 /// The folder that keeps every paid reply, shared by all stages and runs of a store.
-pub(crate) const JOURNAL: &str = "journal";
+const JOURNAL: &str = "journal";
 
 impl Stage<App> for Generate {
     fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
@@ -105,7 +105,7 @@ impl Stage<App> for Generate {
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let generator = cx.app.generator(&self.own.teacher)?;
-        let journal = self.journal(cx, generator.journaled())?;
+        let journal = open_journal(cx, generator.journaled())?;
         let graders = Graders::new(self.own.verifier.as_deref(), &self.own.options)?;
         let judge = |attempt: &Attempt| graders.judge(attempt).map_or(Verdict::Undecided, |j| j.verdict);
         let judged = self.own.stop_when.is_some();
@@ -131,15 +131,19 @@ impl Stage<App> for Generate {
     }
 }
 
-impl Generate {
-    fn journal(&self, cx: &StageContext<'_, App>, wanted: bool) -> Result<Option<Arc<Journal>>, StageError> {
-        if !wanted {
-            return Ok(None);
-        }
-        let folder = cx.shared(JOURNAL)?;
-        Journal::open(&folder).map(|journal| Some(Arc::new(journal))).map_err(|e| generate_error(GenerateError::from(e)))
+/// The store's journal of paid replies, for a generator whose replies are worth one.
+///
+/// # Errors
+/// The journal cannot be opened.
+pub(crate) fn open_journal(cx: &StageContext<'_, App>, wanted: bool) -> Result<Option<Arc<Journal>>, StageError> {
+    if !wanted {
+        return Ok(None);
     }
+    let folder = cx.shared(JOURNAL)?;
+    Journal::open(&folder).map(|journal| Some(Arc::new(journal))).map_err(|e| generate_error(GenerateError::from(e)))
+}
 
+impl Generate {
     fn prompt(&self, app: &App) -> Result<Prompt, StageError> {
         let system = self.own.system_prompt.as_deref().map(|file| app.prompt(file)).transpose()?;
         Prompt::new(system, self.own.prompt_template.clone()).map_err(|e| StageError::config(e.to_string()))
@@ -180,7 +184,7 @@ fn show(cx: &StageContext<'_, App>, progress: &Progress, samples: u32) {
     cx.progress(progress.rows, total, "attempts", &fields);
 }
 
-fn run_error(error: RunError) -> StageError {
+pub(crate) fn run_error(error: RunError) -> StageError {
     match error {
         RunError::Generate(error) => generate_error(error),
         RunError::Problem(source) | RunError::Sink(source) => StageError::failed("rows cannot be read or written").caused_by(source),

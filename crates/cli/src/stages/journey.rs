@@ -1,8 +1,10 @@
 //! `journey`: incorrect-then-corrected samples, re-verified to end correct, and their shortcut controls.
 
+mod writer;
+
 use std::collections::BTreeMap;
 
-use potstill_curate::journey::{Committed, Eyes, Journey, JourneyConfig, JourneyReport, Outcome};
+use potstill_curate::journey::{Committed, Drafts, Eyes, Journey, JourneyConfig, JourneyReport, Outcome};
 use potstill_data::{Attempt, MetaFields, RowReader, RowWriter, Sample, Verdict};
 use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
 use potstill_verify::VerifyOptions;
@@ -30,6 +32,20 @@ pub(crate) struct Own {
     /// Policies of the verifier.
     #[serde(default)]
     options: VerifyOptions,
+    /// A `[teacher.NAME]` that rewrites every composed thought as one flowing text; without it the thought stays as composed.
+    #[serde(default)]
+    teacher: Option<String>,
+    /// A text file with the writer's prompt, in which `{problem}` and `{draft}` are replaced; a built-in one if absent.
+    #[serde(default)]
+    writer_prompt: Option<String>,
+    /// Tokens of a rewritten thought at most.
+    #[serde(default = "writer_tokens")]
+    #[schemars(range(min = 1))]
+    max_tokens: u32,
+}
+
+fn writer_tokens() -> u32 {
+    8192
 }
 
 /// The output with the shortcut samples of the same problems.
@@ -48,13 +64,26 @@ impl Stage<App> for JourneyStage {
         if let Some(file) = &self.settings.render.system_prompt {
             mistakes.extend(cx.app.check_file("render.system_prompt", file));
         }
+        mistakes.extend(self.own.teacher.as_ref().and_then(|name| cx.app.check_teacher("teacher", name)));
+        mistakes.extend(self.own.writer_prompt.as_ref().and_then(|file| cx.app.check_file("writer_prompt", file)));
         mistakes.extend(Journey::new(self.settings.clone(), 0).err().map(|e| Mistake::at("", e.to_string())));
         mistakes
     }
 
     fn identity(&self, app: &App) -> Result<Value, StageError> {
-        let texts = prompt_texts(app, &[("system_prompt", self.settings.render.system_prompt.as_ref())])?;
-        Ok(serde_json::json!({ "settings": self, "prompts": texts }))
+        let prompts = [("system_prompt", self.settings.render.system_prompt.as_ref()), ("writer_prompt", self.own.writer_prompt.as_ref())];
+        let texts = prompt_texts(app, &prompts)?;
+        let teacher = self.own.teacher.as_ref().map(|name| app.teacher(name)?.identity()).transpose()?;
+        let mut settings = serde_json::json!(self);
+        // The texts and the teacher's identity decide, not what they are called.
+        if let Value::Object(keys) = &mut settings {
+            ["teacher", "writer_prompt"].iter().for_each(|key| drop(keys.remove(*key)));
+        }
+        Ok(serde_json::json!({ "settings": settings, "prompts": texts, "teacher": teacher }))
+    }
+
+    fn ready(&self, app: &App) -> Result<(), StageError> {
+        self.own.teacher.as_ref().map_or(Ok(()), |name| app.generator(name).map(drop))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
@@ -69,17 +98,39 @@ impl Stage<App> for JourneyStage {
             all_answers(text).into_iter().map(|a| Committed { text: a.text.to_owned(), span: a.span }).collect()
         };
         let eyes = Eyes { answers: &answers, judge: &judge };
+        let writer = self.writer(cx.app)?;
+        let mut spent = writer::Spent::default();
         let mut out = Outputs::create(cx, &files)?;
         let total = problems.order.len() as u64;
         for (at, chunk) in problems.order.chunks(CHUNK).enumerate() {
             cx.check_cancelled()?;
             let groups: Vec<&Vec<Attempt>> = chunk.iter().filter_map(|id| problems.attempts.get(id)).collect();
-            for outcome in parallel(groups, cx.app.threads, &|group: &Vec<Attempt>| journey.problem(group, &eyes, None)) {
+            let drafts = parallel(groups, cx.app.threads, &|group: &Vec<Attempt>| journey.draft(group, &eyes));
+            let texts = match &writer {
+                Some(writer) => writer.write(cx, &drafts.iter().flat_map(|d| &d.drafts).collect::<Vec<_>>(), &mut spent)?,
+                None => BTreeMap::new(),
+            };
+            let settle = |drafts: Drafts| {
+                let text = |id: &String| texts.get(id).cloned().ok_or_else(|| "no answer".to_owned());
+                let written = drafts.drafts.iter().map(|d| writer.as_ref().map(|_| text(&d.sample_id))).collect();
+                journey.settle(drafts, written, &eyes)
+            };
+            for outcome in parallel(drafts, cx.app.threads, &settle) {
                 out.add(outcome)?;
             }
             cx.progress((at * CHUNK + chunk.len()) as u64, Some(total), "problems", &[]);
         }
-        out.finish()
+        let result = out.finish()?;
+        Ok(StageResult { tokens: spent.tokens, cost_usd: spent.cost_usd, ..result })
+    }
+}
+
+impl JourneyStage {
+    fn writer(&self, app: &App) -> Result<Option<writer::Writer>, StageError> {
+        let Some(teacher) = self.own.teacher.clone() else { return Ok(None) };
+        let prompt = self.own.writer_prompt.as_deref().map(|file| app.prompt(file)).transpose()?;
+        let prompt = prompt.unwrap_or_else(|| writer::PROMPT.to_owned());
+        Ok(Some(writer::Writer { teacher, prompt, max_tokens: self.own.max_tokens }))
     }
 }
 

@@ -169,13 +169,7 @@ impl<'a> Solver<'a> {
             ..Sampling::default()
         };
         let options = RunOptions { sampling, ..RunOptions::default() };
-        let journal = if generator.journaled() {
-            let folder = self.cx.shared(super::super::generate::JOURNAL)?;
-            let journal = potstill_generate::journal::Journal::open(&folder).map_err(|e| super::super::generate_error(e.into()))?;
-            Some(std::sync::Arc::new(journal))
-        } else {
-            None
-        };
+        let journal = super::super::generate::open_journal(self.cx, generator.journaled())?;
         let driver = Driver {
             runtime: self.cx.app.runtime(),
             generator,
