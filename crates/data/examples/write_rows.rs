@@ -63,6 +63,7 @@ fn sample(number: i64) -> Sample {
         messages: vec![Message::new("user", problem(number).prompt), answer],
         kind: SampleKind::Shortcut,
         weight: 1.0,
+        loss_spans: Vec::new(),
         lineage: vec![format!("p{number}#1")],
         meta: Meta::new(),
     }

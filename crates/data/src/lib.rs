@@ -1,7 +1,7 @@
 //! Rows (problems, attempts, samples) as Arrow and Parquet, sources, dataset manifests, SQL.
 //!
 //! Every arrow of a pipeline is a folder of Parquet parts that hold rows of one kind:
-//! [`Problem`] → [`Attempt`] (a problem with one reply) → [`Sample`] (a conversation to train on).
+//! [`Problem`] → [`Attempt`] (a problem with one reply) → [`Sample`] (a conversation to train on) or [`Pair`] (a preference).
 //! The kinds share one seam, [`Row`], so that readers, writers, SQL and statistics are written once.
 //!
 //! Rows are plain structs because verifiers, teachers and curators work on one row at a time. Where a
@@ -19,6 +19,8 @@ pub mod stats;
 pub use error::{DataError, Result};
 pub use manifest::Manifest;
 pub use parts::{PartSummary, RowReader, RowWriter, read_all};
-pub use rows::{Attempt, Message, Meta, MetaFields, Problem, Row, Sample, SampleKind, Scalar, ScalarKind, Verdict};
+pub use rows::{
+    Attempt, LossSpan, Message, MessagePart, Meta, MetaFields, Pair, Problem, Row, Sample, SampleKind, Scalar, ScalarKind, Verdict,
+};
 pub use source::{Source, SourceKind, SourceSpec};
 pub use sql::{Query, RowFilter, query};

@@ -22,6 +22,10 @@ pub enum Port {
     Attempts,
     /// Rows of training samples.
     Samples,
+    /// Rows of preference pairs.
+    Pairs,
+    /// A dataset folder for other programs: data files and a card.
+    Dataset,
     /// A model folder.
     Model,
     /// A report.
@@ -36,6 +40,8 @@ impl Port {
             Self::Problems => "problems",
             Self::Attempts => "attempts",
             Self::Samples => "samples",
+            Self::Pairs => "pairs",
+            Self::Dataset => "dataset",
             Self::Model => "model",
             Self::Report => "report",
         }

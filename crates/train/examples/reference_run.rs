@@ -32,6 +32,7 @@ fn sample(index: usize) -> Sample {
         messages: vec![Message::new("user", format!("What is {a} + {b}?")), answer],
         kind: SampleKind::Shortcut,
         weight: 1.0,
+        loss_spans: Vec::new(),
         lineage: Vec::new(),
         meta: Meta::new(),
     }

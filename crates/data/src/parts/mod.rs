@@ -52,3 +52,11 @@ pub fn schema_of_parts<R: Row, P: AsRef<Path>>(parts: &[P]) -> Result<SchemaRef>
 pub fn count_rows<P: AsRef<Path>>(parts: &[P]) -> Result<u64> {
     parts.iter().map(|part| Ok(PartFile::open(part.as_ref())?.rows())).sum()
 }
+
+/// About how many bytes the rows of the parts take unpacked (reads footers only).
+///
+/// # Errors
+/// A part is missing or no sound Parquet file.
+pub fn unpacked_bytes<P: AsRef<Path>>(parts: &[P]) -> Result<u64> {
+    parts.iter().map(|part| Ok(PartFile::open(part.as_ref())?.unpacked_bytes())).sum()
+}

@@ -61,6 +61,11 @@ impl PartFile {
         self.rows
     }
 
+    pub(crate) fn unpacked_bytes(&self) -> u64 {
+        let chunks = self.metadata.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
+        chunks.map(|chunk| chunk.uncompressed_size().max(0) as u64).sum()
+    }
+
     /// The names of the top-level columns.
     pub(crate) fn columns(&self) -> Vec<String> {
         self.schema().fields().iter().map(|field| field.name().clone()).collect()

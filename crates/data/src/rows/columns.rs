@@ -9,7 +9,7 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, Schema, UInt32Type};
 
 use super::build::META;
-use super::{Message, Meta, Row, Scalar, ScalarKind};
+use super::{LossSpan, Message, MessagePart, Meta, Row, Scalar, ScalarKind};
 use crate::error::Place;
 use crate::{DataError, Result};
 
@@ -229,15 +229,7 @@ impl<'a> Columns<'a> {
             let known = self.batch.schema().fields().iter().map(|field| field.name().clone()).collect();
             return Err(DataError::NoColumn { place: Place::default(), column: name.to_owned(), known });
         };
-        let Some(turns) = values.as_struct_opt() else {
-            return Err(DataError::ColumnType {
-                place: Place::default(),
-                column: name.to_owned(),
-                wanted,
-                found: values.data_type().to_string(),
-            });
-        };
-        let flat = RecordBatch::try_new(Arc::new(Schema::new(turns.fields().clone())), turns.columns().to_vec())?;
+        let flat = flattened(name, wanted, &values)?;
         let turns = Columns { batch: &flat, kind: "messages" };
         let roles = turns.text("role")?;
         // Tool calls of other tools have a null content.
@@ -250,4 +242,41 @@ impl<'a> Columns<'a> {
         };
         Ok(ranges.into_iter().map(|range| range.map(message).collect()).collect())
     }
+
+    /// A list of spans with a weight of their own per row; absent columns and nulls read as empty lists.
+    pub(super) fn loss_spans(&self, name: &str) -> Result<Vec<Vec<LossSpan>>> {
+        let wanted = "a list of structs with `message`, `part`, `start`, `end` and `weight`";
+        let Some((values, ranges)) = self.lists(name, wanted)? else {
+            return Ok(vec![Vec::new(); self.batch.num_rows()]);
+        };
+        let flat = flattened(name, wanted, &values)?;
+        let spans = Columns { batch: &flat, kind: "loss spans" };
+        let (messages, starts, ends) = (spans.opt_u32("message")?, spans.opt_u32("start")?, spans.opt_u32("end")?);
+        let (parts, weights) = (spans.opt_text("part")?, spans.opt_f64("weight")?);
+        let span = |index: usize| {
+            let part = spans.parse::<MessagePart>("part", index, parts.get_str(index))?;
+            let fields = (messages.get(index), part, starts.get(index), ends.get(index), weights.get(index));
+            let (Some(message), Some(part), Some(start), Some(end), Some(weight)) = fields else {
+                return Err(DataError::value(
+                    Place::row_in_memory(index),
+                    format!("column `{name}` must be {wanted}, found a null in one"),
+                ));
+            };
+            Ok(LossSpan { message, part, start, end, weight: weight as f32 })
+        };
+        ranges.into_iter().map(|range| range.map(span).collect()).collect()
+    }
+}
+
+/// The structs of a list column as a batch of their fields.
+fn flattened(name: &str, wanted: &'static str, values: &ArrayRef) -> Result<RecordBatch> {
+    let Some(structs) = values.as_struct_opt() else {
+        return Err(DataError::ColumnType {
+            place: Place::default(),
+            column: name.to_owned(),
+            wanted,
+            found: values.data_type().to_string(),
+        });
+    };
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(structs.fields().clone())), structs.columns().to_vec())?)
 }

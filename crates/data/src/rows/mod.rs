@@ -1,9 +1,10 @@
-//! The three kinds of rows and what they have in common.
+//! The kinds of rows and what they have in common.
 
 mod attempt;
 mod build;
 mod columns;
 mod meta;
+mod pair;
 mod problem;
 mod sample;
 
@@ -16,8 +17,9 @@ pub(crate) use build::META;
 
 pub use attempt::{Attempt, Verdict};
 pub use meta::{Meta, MetaFields, Scalar, ScalarKind};
+pub use pair::Pair;
 pub use problem::Problem;
-pub use sample::{Message, Sample, SampleKind};
+pub use sample::{LossSpan, Message, MessagePart, Sample, SampleKind};
 
 use crate::Result;
 
@@ -27,7 +29,7 @@ use crate::Result;
 /// statistics know only this trait. A column that is absent from a batch reads as `None` (or as the
 /// field's empty value) where the type allows, so that files written by other tools load too.
 pub trait Row: Sized + Clone + Send + Sync + 'static {
-    /// The kind's name in manifests and messages: `problems`, `attempts` or `samples`.
+    /// The kind's name in manifests and messages: `problems`, `attempts`, `samples` or `pairs`.
     const NAME: &'static str;
 
     /// The Arrow schema with the given meta fields as the struct column `meta` (absent if there are none).

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use potstill_data::parts::{BatchReader, BatchWriter, conform, count_rows, schema_of_parts};
 use potstill_data::{
-    Attempt, DataError, Message, Meta, MetaFields, Problem, Row, RowReader, RowWriter, Sample, SampleKind, Scalar, Verdict, read_all,
+    Attempt, DataError, LossSpan, Message, MessagePart, Meta, MetaFields, Pair, Problem, Row, RowReader, RowWriter, Sample, SampleKind,
+    Scalar, Verdict, read_all,
 };
 use proptest::prelude::*;
 
@@ -82,20 +83,49 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     )
 }
 
-fn sample() -> impl Strategy<Value = Sample> {
+fn messages() -> impl Strategy<Value = Vec<Message>> {
     let message =
         (text(), text(), proptest::option::of(text())).prop_map(|(role, content, reasoning)| Message { role, content, reasoning });
-    let messages = proptest::collection::vec(message, 0..4);
+    proptest::collection::vec(message, 0..4)
+}
+
+fn pair() -> impl Strategy<Value = Pair> {
+    let lineage = proptest::collection::vec(text(), 0..4);
+    (text(), text(), text(), messages(), messages(), messages(), lineage, meta()).prop_map(
+        |(pair_id, problem_id, source, prompt, chosen, rejected, lineage, meta)| Pair {
+            pair_id,
+            problem_id,
+            source,
+            prompt,
+            chosen,
+            rejected,
+            lineage,
+            meta,
+        },
+    )
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
     let kind = prop::sample::select(SampleKind::ALL.to_vec());
     let lineage = proptest::collection::vec(text(), 0..4);
-    (text(), text(), text(), messages, kind, 0.0_f32..10.0, lineage, meta()).prop_map(
-        |(sample_id, problem_id, source, messages, kind, weight, lineage, meta)| Sample {
+    let part = prop::sample::select(MessagePart::ALL.to_vec());
+    let span = (0_u32..4, part, any::<u32>(), any::<u32>(), 0.0_f32..1.0).prop_map(|(message, part, start, end, weight)| LossSpan {
+        message,
+        part,
+        start,
+        end,
+        weight,
+    });
+    let spans = proptest::collection::vec(span, 0..3);
+    (text(), text(), text(), messages(), kind, 0.0_f32..10.0, spans, lineage, meta()).prop_map(
+        |(sample_id, problem_id, source, messages, kind, weight, loss_spans, lineage, meta)| Sample {
             sample_id,
             problem_id,
             source,
             messages,
             kind,
             weight,
+            loss_spans,
             lineage,
             meta,
         },
@@ -124,8 +154,47 @@ fn round_trip<R: Row + PartialEq + std::fmt::Debug>(rows: &[R]) {
     assert!(std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap(), "same rows, other bytes");
 }
 
+/// Samples written before there were loss spans have no such column.
+#[test]
+fn samples_without_the_column_of_spans_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.parquet");
+    let sample = Sample {
+        sample_id: "s".into(),
+        problem_id: "p".into(),
+        source: "old".into(),
+        messages: vec![Message::new("user", "Q")],
+        kind: SampleKind::General,
+        weight: 1.0,
+        loss_spans: Vec::new(),
+        lineage: Vec::new(),
+        meta: Meta::new(),
+    };
+    let batch = Sample::to_batch(std::slice::from_ref(&sample), &MetaFields::none()).unwrap();
+    let kept: Vec<usize> = (0..batch.num_columns()).filter(|at| batch.schema().field(*at).name() != "loss_spans").collect();
+    let old = batch.project(&kept).unwrap();
+    let mut writer = BatchWriter::create(&path, old.schema()).unwrap();
+    writer.write(&old).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(read_all::<Sample, _>(&[&path]).unwrap(), [sample]);
+    let schema = schema_of_parts::<Sample, _>(&[&path]).unwrap();
+    assert_eq!(conform(&old, &schema).unwrap(), batch);
+}
+
+#[test]
+fn spans_are_characters_and_end_with_the_text() {
+    let span = |start, end| LossSpan { message: 0, part: MessagePart::Content, start, end, weight: 0.0 };
+    assert_eq!(span(1, 3).bytes("aÄ好b"), 1..6);
+    assert_eq!((span(2, 99).bytes("aÄb"), span(9, 99).bytes("ab"), span(3, 1).bytes("abcd")), (3..4, 2..2, 3..3));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pairs_come_back(rows in proptest::collection::vec(pair(), 0..20)) {
+        round_trip(&rows);
+    }
 
     #[test]
     fn problems_come_back(rows in proptest::collection::vec(problem(), 0..20)) {

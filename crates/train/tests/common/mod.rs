@@ -18,6 +18,7 @@ pub(crate) fn sample(index: usize, size: usize) -> Sample {
         ],
         kind: SampleKind::Shortcut,
         weight: 1.0,
+        loss_spans: Vec::new(),
         lineage: Vec::new(),
         meta: Meta::new(),
     }
