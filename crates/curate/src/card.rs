@@ -12,6 +12,8 @@ pub struct CardSource {
     pub name: String,
     /// Its licence as the manifest states it (an SPDX name where there is one).
     pub licence: Option<String>,
+    /// What to mind beyond the licence.
+    pub note: Option<String>,
     /// Where it is published.
     pub url: Option<String>,
     /// Rows that came from it.
@@ -31,12 +33,25 @@ pub struct CardStage {
     pub dropped: BTreeMap<String, u64>,
 }
 
+/// A data file of the dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CardSplit {
+    /// The split's name: `train`, `test`, …
+    pub name: String,
+    /// Its files, as a pattern relative to the card.
+    pub files: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
 /// What a card says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Card {
     /// The dataset's name.
     pub name: String,
-    /// Samples by kind.
+    /// The splits in order.
+    pub splits: Vec<CardSplit>,
+    /// Rows by kind.
     pub kinds: BTreeMap<String, u64>,
     /// The layout of the rows: `messages`, `sharegpt`, …
     pub layout: String,
@@ -48,6 +63,8 @@ pub struct Card {
     pub stages: Vec<CardStage>,
     /// Benchmarks that the dataset was cleared of, with the problems removed for each; `None` if it was not.
     pub decontaminated: Option<BTreeMap<String, u64>>,
+    /// Stages whose rows reached the dataset without a comparison with benchmarks.
+    pub uncompared: Vec<String>,
     /// The pipeline file.
     pub pipeline: String,
     /// The program and its version.
@@ -61,8 +78,13 @@ impl Card {
         let mut out = self.head();
         let rows: u64 = self.kinds.values().sum();
         let _ = writeln!(out, "# {}\n", self.name);
-        let _ = writeln!(out, "{rows} samples in the `{}` layout, made by {}.\n", self.layout, self.tool);
-        out.push_str("| kind | samples |\n|---|---:|\n");
+        let _ = writeln!(out, "{rows} rows in the `{}` layout, made by {}.\n", self.layout, self.tool);
+        if self.splits.len() > 1 {
+            out.push_str("| split | rows |\n|---|---:|\n");
+            self.splits.iter().for_each(|split| drop(writeln!(out, "| {} | {} |", cell(&split.name), split.rows)));
+            out.push('\n');
+        }
+        out.push_str("| kind | rows |\n|---|---:|\n");
         for (kind, n) in &self.kinds {
             let _ = writeln!(out, "| {kind} | {n} |");
         }
@@ -99,6 +121,12 @@ impl Card {
         let _ = writeln!(out, "pretty_name: {}", quoted(&self.name));
         let _ = writeln!(out, "license: {}", quoted(&licence));
         let _ = writeln!(out, "size_categories:\n- {}", quoted(size));
+        if !self.splits.is_empty() {
+            out.push_str("configs:\n- config_name: default\n  data_files:\n");
+            for split in &self.splits {
+                let _ = writeln!(out, "  - split: {}\n    path: {}", quoted(&split.name), quoted(&split.files));
+            }
+        }
         out.push_str("task_categories:\n- text-generation\ntags:\n- reasoning\n- distillation\n- synthetic\n---\n\n");
         out
     }
@@ -114,6 +142,7 @@ impl Card {
                 None => cell(&source.name),
             };
             let licence = source.licence.as_deref().map_or_else(|| "not stated".into(), cell);
+            let licence = source.note.as_deref().map_or_else(|| licence.clone(), |note| format!("{licence}: {}", cell(note)));
             let _ = writeln!(out, "| {name} | {} | {licence} |", source.rows);
         }
     }
@@ -130,14 +159,17 @@ impl Card {
     }
 
     fn decontamination(&self) -> String {
-        match &self.decontaminated {
-            None => "The dataset was not compared with any benchmark.\n".into(),
-            Some(benchmarks) if benchmarks.is_empty() => "Compared with no benchmark.\n".into(),
+        let mut text = match &self.decontaminated {
+            None => return "The dataset was not compared with any benchmark.\n".into(),
             Some(benchmarks) => {
                 let each: Vec<String> = benchmarks.iter().map(|(name, n)| format!("{name} ({n} problems removed)")).collect();
                 format!("Problems that share text with these benchmarks were removed with all their rows: {}.\n", each.join(", "))
             }
+        };
+        if !self.uncompared.is_empty() {
+            let _ = writeln!(text, "\nThat does not hold for rows that came through: {}.", self.uncompared.join(", "));
         }
+        text
     }
 }
 

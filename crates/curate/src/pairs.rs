@@ -1,13 +1,13 @@
 //! Preference pairs and prompt sets for reinforcement learning.
 
-use potstill_data::{Attempt, Message, Problem, Verdict};
+use potstill_data::{Attempt, Pair, Problem, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::columns::natural;
 use crate::error::CurateError;
-use crate::render::{RenderConfig, Renderer};
+use crate::render::{RenderConfig, Renderer, problem_meta};
 use crate::text::apart;
 
 /// What is preferred to what.
@@ -39,23 +39,6 @@ impl Default for PairsConfig {
     fn default() -> Self {
         Self { prefer: Preference::CorrectToIncorrect, per_problem: 1, min_ratio: 1.25, render: RenderConfig::default() }
     }
-}
-
-/// A preference pair.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Pair {
-    /// Unique within an artifact.
-    pub pair_id: String,
-    /// The problem of both.
-    pub problem_id: String,
-    /// System and user turns.
-    pub prompt: Vec<Message>,
-    /// The preferred reply.
-    pub chosen: Vec<Message>,
-    /// The other.
-    pub rejected: Vec<Message>,
-    /// The attempts: chosen, rejected.
-    pub lineage: [String; 2],
 }
 
 /// Makes pairs, problem by problem.
@@ -123,10 +106,12 @@ impl PairMaker {
         Pair {
             pair_id: format!("{}~pair{n}", chosen.problem.problem_id),
             problem_id: chosen.problem.problem_id.clone(),
+            source: chosen.problem.source.clone(),
             prompt,
             chosen: good,
             rejected: bad,
-            lineage: [chosen.attempt_id(), rejected.attempt_id()],
+            lineage: vec![chosen.attempt_id(), rejected.attempt_id()],
+            meta: problem_meta(&chosen.problem),
         }
     }
 }

@@ -13,16 +13,27 @@ use crate::text::apart;
 pub struct Format {
     /// The name used in pipeline files.
     pub name: &'static str,
+    /// Recipes that write it so: further names.
+    pub aliases: &'static [&'static str],
     /// What it looks like and who uses it.
     pub about: &'static str,
     /// The assistant's turn of a reasoning (if any) and a response.
     pub assistant: fn(Option<&str>, &str) -> Message,
 }
 
+/// What R1 and its distillations write; layouts without a place for thought use it too.
+pub(crate) const THINK: Format = Format {
+    name: "think",
+    aliases: &["r1"],
+    about: "`<think>` section, then the answer, in `content` (DeepSeek-R1 and its distillations)",
+    assistant: |reasoning, response| joined(reasoning, response, "<think>\n", "\n</think>\n\n", ""),
+};
+
 /// All formats by name.
 pub static FORMATS: &[Format] = &[
     Format {
         name: "plain",
+        aliases: &[],
         about: "reasoning in the message's own `reasoning` field, the answer in `content`; the chat template decides the look",
         assistant: |reasoning, response| Message {
             role: "assistant".into(),
@@ -30,13 +41,10 @@ pub static FORMATS: &[Format] = &[
             reasoning: reasoning.map(str::to_owned),
         },
     },
-    Format {
-        name: "think",
-        about: "`<think>` section, then the answer, in `content` (DeepSeek-R1 and its distillations)",
-        assistant: |reasoning, response| joined(reasoning, response, "<think>\n", "\n</think>\n\n", ""),
-    },
+    THINK,
     Format {
         name: "think_answer",
+        aliases: &["open_r1", "r1_zero"],
         about: "`<think>` and `<answer>` sections (R1-Zero, TinyZero, Open-R1)",
         assistant: |reasoning, response| {
             joined(Some(reasoning.unwrap_or_default()), response, "<think>\n", "\n</think>\n<answer>\n", "\n</answer>")
@@ -44,6 +52,7 @@ pub static FORMATS: &[Format] = &[
     },
     Format {
         name: "sky_t1",
+        aliases: &[],
         about: "`<|begin_of_thought|>` and `<|begin_of_solution|>` sections (Sky-T1, Bespoke-Stratos)",
         assistant: |reasoning, response| {
             let between = "\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n";
@@ -52,15 +61,31 @@ pub static FORMATS: &[Format] = &[
     },
     Format {
         name: "s1",
+        aliases: &[],
         about: "`<|im_start|>think` and `<|im_start|>answer` sections (s1)",
         assistant: |reasoning, response| joined(reasoning, response, "<|im_start|>think\n", "\n<|im_start|>answer\n", ""),
     },
     Format {
         name: "answer",
+        aliases: &[],
         about: "the answer alone; the reasoning is left out",
         assistant: |_, response| Message::new("assistant", response),
     },
 ];
+
+/// The format of this name or alias.
+///
+/// # Errors
+/// [`CurateError::Unknown`] with the names that there are.
+pub fn format(name: &str) -> Result<&'static Format, CurateError> {
+    let names = || FORMATS.iter().flat_map(|f| std::iter::once(&f.name).chain(f.aliases)).copied();
+    FORMATS.iter().find(|f| f.name == name || f.aliases.contains(&name)).ok_or_else(|| CurateError::Unknown {
+        what: "format",
+        name: name.to_owned(),
+        known: names().collect::<Vec<_>>().join(", "),
+        near: nearest(name, names()),
+    })
+}
 
 fn joined(reasoning: Option<&str>, response: &str, open: &str, between: &str, close: &str) -> Message {
     let content = match reasoning {
@@ -78,7 +103,8 @@ pub struct RenderConfig {
     pub system_prompt: Option<String>,
     /// The user turn, with `{prompt}` where the problem's text goes.
     pub user_template: String,
-    /// How thought and answer stand in the assistant's turn: `plain`, `think`, `think_answer`, `sky_t1`, `s1` or `answer`.
+    /// How thought and answer stand in the assistant's turn: `plain`, `think` (also `r1`), `think_answer` (also
+    /// `open_r1`, `r1_zero`), `sky_t1`, `s1` or `answer`.
     pub format: String,
 }
 
@@ -105,12 +131,7 @@ impl Renderer {
     /// # Errors
     /// An unknown format; a user template without `{prompt}` or with two.
     pub fn new(config: &RenderConfig) -> Result<Self, CurateError> {
-        let format = FORMATS.iter().find(|f| f.name == config.format).ok_or_else(|| CurateError::Unknown {
-            what: "format",
-            name: config.format.clone(),
-            known: FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
-            near: nearest(&config.format, FORMATS.iter().map(|f| f.name)),
-        })?;
+        let format = format(&config.format)?;
         let parts: Vec<&str> = config.user_template.split(PROMPT).collect();
         let [before, after] = parts.as_slice() else {
             return Err(CurateError::Template {
@@ -190,6 +211,7 @@ pub(crate) fn as_is(attempt: &Attempt, kind: SampleKind, renderer: &Renderer) ->
         messages: renderer.messages(&attempt.problem.prompt, reasoning.as_deref(), &response),
         kind,
         weight: 1.0,
+        loss_spans: Vec::new(),
         lineage: vec![attempt.attempt_id()],
         meta: problem_meta(&attempt.problem),
     }
@@ -217,6 +239,10 @@ mod tests {
     fn formats_are_exact() {
         assert_eq!(content("think", Some("R")), "<think>\nR\n</think>\n\nA");
         assert_eq!(content("think", None), "A");
+        assert_eq!(
+            (content("r1", Some("R")), content("open_r1", Some("R"))),
+            (content("think", Some("R")), content("think_answer", Some("R")))
+        );
         assert_eq!(content("think_answer", Some("R")), "<think>\nR\n</think>\n<answer>\nA\n</answer>");
         assert_eq!(
             content("sky_t1", Some("R")),
@@ -234,7 +260,7 @@ mod tests {
         };
         assert_eq!(
             bad("thnik", "{prompt}"),
-            "no format `thnik` (there are: plain, think, think_answer, sky_t1, s1, answer); did you mean `think`?"
+            "no format `thnik` (there are: plain, think, r1, think_answer, open_r1, r1_zero, sky_t1, s1, answer); did you mean `think`?"
         );
         assert_eq!(bad("plain", "Solve."), "`user_template` must hold `{prompt}` exactly once: `Solve.`");
     }

@@ -44,7 +44,8 @@ fn equal_and_nearly_equal_prompts() {
     let near = dedup(&rows, &DedupConfig { threshold: 0.5, ..DedupConfig::default() }).unwrap();
     assert_eq!(near.decisions.mask().collect::<Vec<_>>(), [false, true, false, false, true]);
     let cluster = &near.clusters[0];
-    assert_eq!((cluster.kept, cluster.dropped.iter().map(|d| d.0).collect::<Vec<_>>()), (1, vec![0, 2]));
+    assert_eq!((&*cluster.kept, cluster.kept_row), ("a", 1));
+    assert_eq!(cluster.dropped.iter().map(|d| (&*d.id, d.row)).collect::<Vec<_>>(), [("b", 0), ("c", 2)]);
     let strict = dedup(&rows, &DedupConfig { threshold: 0.9, ..DedupConfig::default() }).unwrap();
     assert!(strict.decisions.keeps(2));
 }
@@ -135,10 +136,12 @@ proptest! {
         let config = DedupConfig { on: On::Response, threshold: 0.7, ngram: 3, ..DedupConfig::default() };
         let found = dedup(&rows, &config).unwrap();
         for cluster in &found.clusters {
-            prop_assert!(found.decisions.keeps(cluster.kept as usize));
-            for (dropped, j) in &cluster.dropped {
-                let truth = similarity(&rows[cluster.kept as usize].response, &rows[*dropped as usize].response, 3);
-                prop_assert!(truth >= 0.7 && (truth - f64::from(*j)).abs() < 1e-6);
+            let kept = cluster.kept_row as usize;
+            prop_assert!(found.decisions.keeps(kept));
+            prop_assert_eq!(rows[kept].attempt_id(), cluster.kept.to_string());
+            for repeat in &cluster.dropped {
+                let truth = similarity(&rows[kept].response, &rows[repeat.row as usize].response, 3);
+                prop_assert!(truth >= 0.7 && (truth - f64::from(repeat.similarity)).abs() < 1e-6);
             }
         }
         let in_clusters: usize = found.clusters.iter().map(|c| c.dropped.len()).sum();

@@ -11,8 +11,9 @@
 mod common;
 
 use common::{answers, attempt, eyes, judge};
+use potstill_curate::RenderConfig;
 use potstill_curate::journey::{Cut, Draft, Journey, JourneyConfig, JourneySource, MISTAKE_CHARS, Outcome, Skip, WRONG_ANSWER, journey};
-use potstill_data::{Attempt, Sample, SampleKind, Scalar, Verdict};
+use potstill_data::{Attempt, LossSpan, MessagePart, Sample, SampleKind, Scalar, Verdict};
 use proptest::prelude::*;
 
 fn compose(config: JourneyConfig, attempts: &[Attempt]) -> Outcome {
@@ -63,6 +64,42 @@ fn wrong_and_right_are_joined_by_a_reflection() {
     assert!(assistant(&before.journeys[0].1).0.starts_with("First 3+5=9.\n\\[\n\nNo, 9"));
     let whole = compose(JourneyConfig { cut: Cut::Whole, ..config }, &rows);
     assert!(assistant(&whole.journeys[0].1).0.contains("I hope it is correct.\n\nNo, 9"));
+}
+
+/// With `mistake_weight` the wrong attempts, and they alone, lie in spans, wherever the format puts the thought.
+#[test]
+fn mistakes_are_spans_of_their_own_weight() {
+    let rows = [
+        attempt("p", 0, None, "ä \\boxed{7}"),
+        attempt("p", 1, None, "b \\boxed{9}"),
+        attempt("p", 2, Some("3+5=8, 8+6=14."), "d \\boxed{14}"),
+    ];
+    for (format, part) in [("plain", MessagePart::Reasoning), ("think", MessagePart::Content), ("sky_t1", MessagePart::Content)] {
+        let render = RenderConfig { format: format.into(), system_prompt: Some("S".into()), ..RenderConfig::default() };
+        let config = JourneyConfig { wrong_attempts: 2, mistake_weight: 0.0, render, ..JourneyConfig::default() };
+        let out = compose(config, &rows);
+        let sample = &out.journeys[0].1;
+        let covered = |span: &LossSpan| {
+            let message = &sample.messages[span.message as usize];
+            let text = if span.part == MessagePart::Content { &message.content } else { message.reasoning.as_ref().unwrap() };
+            text[span.bytes(text)].to_owned()
+        };
+        assert_eq!(sample.loss_spans.iter().map(covered).collect::<Vec<_>>(), ["ä \\boxed{7}", "b \\boxed{9}"], "{format}");
+        assert!(sample.loss_spans.iter().all(|span| span.part == part && span.weight == 0.0 && span.message == 2), "{format}");
+    }
+    let render = RenderConfig { format: "answer".into(), ..RenderConfig::default() };
+    let bare = compose(JourneyConfig { mistake_weight: 0.5, render, ..JourneyConfig::default() }, &rows);
+    assert!(bare.journeys[0].1.loss_spans.is_empty());
+    assert!(compose(JourneyConfig::default(), &rows).journeys[0].1.loss_spans.is_empty());
+}
+
+#[test]
+fn a_problem_whose_only_right_attempt_is_the_shortcut_says_so() {
+    let rows = [attempt("p", 0, Some("3+5=8, 8+6=14."), "\\boxed{14}")];
+    let straight = JourneyConfig { keep_straight: true, ..JourneyConfig::default() };
+    assert_eq!(compose(straight.clone(), &rows).skipped, Some(Skip::OnlyShortcut));
+    assert_eq!(compose(JourneyConfig::default(), &rows).skipped, Some(Skip::NoMistake));
+    assert!(compose(JourneyConfig { paired: false, ..straight }, &rows).straight.is_some());
 }
 
 #[test]

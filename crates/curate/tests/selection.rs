@@ -13,9 +13,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::attempt;
-use potstill_curate::card::{Card, CardSource, CardStage};
+use potstill_curate::card::{Card, CardSource, CardSplit, CardStage};
 use potstill_curate::checks::View;
-use potstill_curate::export::{LAYOUTS, layout};
+use potstill_curate::export::layout;
 use potstill_curate::mix::Quota;
 use potstill_curate::pairs::{PairMaker, PairsConfig, Preference, rl_prompt};
 use potstill_curate::select::{Method, Pick, Solved, select};
@@ -118,7 +118,7 @@ fn sample(system: Option<&str>) -> Sample {
 
 #[test]
 fn layouts_hold_the_conversation() {
-    let row = |name: &str| (layout(name).unwrap().row)(&sample(Some("S"))).unwrap();
+    let row = |name: &str| layout(name).unwrap().sample(&sample(Some("S"))).unwrap();
     let told = json!({"sample_id": "p#0", "problem_id": "p", "source": "test", "kind": "shortcut"});
     let with = |mut row: serde_json::Value| {
         row.as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
@@ -144,9 +144,8 @@ fn layouts_hold_the_conversation() {
     );
     let mut long = sample(None);
     long.messages.extend(long.messages.clone());
-    assert!((layout("alpaca").unwrap().row)(&long).is_none());
+    assert!(layout("alpaca").unwrap().sample(&long).is_none());
     assert!(layout("sharegtp").unwrap_err().to_string().ends_with("did you mean `sharegpt`?"));
-    assert_eq!(LAYOUTS.len(), 4);
 }
 
 #[test]
@@ -154,9 +153,20 @@ fn the_card_tells_counts_licences_and_decontamination() {
     let card = Card {
         name: "countdown \"journey\"".into(),
         kinds: BTreeMap::from([("journey".into(), 900), ("shortcut".into(), 1100)]),
+        splits: vec![
+            CardSplit { name: "train".into(), files: "data/train-*.parquet".into(), rows: 1900 },
+            CardSplit { name: "test".into(), files: "data/test-*.parquet".into(), rows: 100 },
+        ],
+        uncompared: vec!["general".into()],
         layout: "messages".into(),
         teachers: vec!["QwQ".into()],
-        sources: vec![CardSource { name: "gsm8k".into(), licence: Some("MIT".into()), url: Some("https://x.y".into()), rows: 2000 }],
+        sources: vec![CardSource {
+            name: "gsm8k".into(),
+            licence: Some("MIT".into()),
+            note: None,
+            url: Some("https://x.y".into()),
+            rows: 2000,
+        }],
         stages: vec![CardStage { name: "kept".into(), kind: "filter".into(), rows: 2000, dropped: BTreeMap::from([("a|b".into(), 7)]) }],
         decontaminated: Some(BTreeMap::from([("math500".into(), 3)])),
         pipeline: "version = 1\n# ```\n".into(),
@@ -165,9 +175,11 @@ fn the_card_tells_counts_licences_and_decontamination() {
     let text = card.to_markdown();
     for part in [
         "---\npretty_name: \"countdown \\\"journey\\\"\"\nlicense: \"mit\"\nsize_categories:\n- \"1K<n<10K\"\n",
-        "2000 samples in the `messages` layout, made by potstill 0.1.0.",
+        "2000 rows in the `messages` layout, made by potstill 0.1.0.",
         "| [gsm8k](https://x.y) | 2000 | MIT |",
         "| kept | filter | 2000 | 7 a\\|b |",
+        "  - split: \"test\"\n    path: \"data/test-*.parquet\"\n",
+        "That does not hold for rows that came through: general.",
         "removed with all their rows: math500 (3 problems removed).",
         "````toml\nversion = 1\n# ```\n````\n",
     ] {
@@ -219,7 +231,8 @@ fn checks_drop_with_their_reason() {
         error(ChecksConfig { min_tokens: Some(9), max_tokens: Some(3), ..ChecksConfig::default() }),
         "`min_tokens` must be at most max_tokens = 3, found 9"
     );
-    let counted = Checks::new(&ChecksConfig { max_tokens: Some(3), ..on }, Some(&(std::sync::Arc::new(|t: &str| t.len()) as _))).unwrap();
+    let counted =
+        Checks::new(&ChecksConfig { max_tokens: Some(3), ..on }, Some(&(std::sync::Arc::new(|t: &str| Some(t.len())) as _))).unwrap();
     assert_eq!(counted.decide(&good), Decision::drop("more tokens than max_tokens"));
 }
 

@@ -1,7 +1,12 @@
-//! What curation costs: `cargo run --release -p potstill-curate --example bench_curate -- [dedup|decontaminate|filters|sets] [rows]`.
+//! What curation costs: `cargo run --release -p potstill-curate --example bench_curate -- [dedup|decontaminate|checks|sets] [rows]`.
 //!
-//! Texts are made up from a seed (words of a Zipf-like vocabulary), so that the truth is known. Time is processor time
-//! of this process (Linux), so that other work on the machine does not count.
+//! Texts are made up from a seed (words of a Zipf-like vocabulary, every third a function word), so that the truth is
+//! known. Time is processor time of this process with all its threads (Linux), so that other work on the machine does not
+//! count.
+//!
+//! Further commands: `attempts FILE [rows] [bytes]` writes graded attempts as Parquet, for the whole graph and for
+//! `filter FILE`, which filters and sums them up; `peers FOLDER` writes the texts of the first two benches, for
+//! `tests/reference/curation_peers.py`.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,13 +26,26 @@ use potstill_curate::{
     Checks, ChecksConfig, DecontaminateConfig, Decontaminator, DedupConfig, PerProblem, PerProblemConfig, SelectConfig, Selector,
     SplitConfig, Splitter,
 };
-use potstill_data::{Attempt, Problem, Verdict};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use potstill_data::{Attempt, Verdict};
+
+mod prose;
+mod scale;
+
+use prose::{Prose, attempt};
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().unwrap_or_else(|| "all".into());
+    if let "attempts" | "filter" | "peers" = what.as_str() {
+        let path = std::path::PathBuf::from(args.next().expect("a path"));
+        let mut number = |default| args.next().map_or(default, |n| n.parse().unwrap());
+        match what.as_str() {
+            "attempts" => scale::write_attempts(&path, number(1_000_000), number(4096)),
+            "filter" => scale::bench_filter(&path),
+            _ => scale::write_for_peers(&path, number(200_000), number(50_000)),
+        }
+        return;
+    }
     let rows = args.next().and_then(|n| n.parse().ok());
     let benches: [(&str, usize, fn(usize)); 4] = [
         ("dedup", 200_000, bench_dedup),
@@ -40,10 +58,12 @@ fn main() {
     }
 }
 
-/// Processor seconds of this process so far.
+/// Processor seconds of this process so far, all threads together.
 fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
-    stat.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = [11, 12].iter().map(|at| fields[*at].parse::<f64>().unwrap()).sum();
+    ticks / 100.0
 }
 
 /// The most memory that this process has held, in MB.
@@ -51,44 +71,6 @@ fn peak_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
-/// A vocabulary of 30,000 made-up words; low numbers are drawn more often.
-struct Prose {
-    words: Vec<String>,
-    rng: StdRng,
-}
-
-impl Prose {
-    fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let word = |rng: &mut StdRng| (0..rng.random_range(2..9)).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect();
-        Self { words: (0..30_000).map(|_| word(&mut rng)).collect(), rng }
-    }
-
-    fn word(&mut self) -> String {
-        let u: f64 = self.rng.random();
-        self.words[(self.words.len() as f64 * u * u * u) as usize].clone()
-    }
-
-    fn text(&mut self, bytes: usize) -> String {
-        let mut text = String::with_capacity(bytes + 10);
-        while text.len() < bytes {
-            text.push_str(&self.word());
-            text.push(' ');
-        }
-        text
-    }
-
-    fn copy(&mut self, text: &str, rate: f64) -> String {
-        let words = text.split(' ').map(|w| if self.rng.random_bool(rate) { self.word() } else { w.to_owned() });
-        words.collect::<Vec<_>>().join(" ")
-    }
-}
-
-fn attempt(id: usize, prompt: &str, response: String) -> Attempt {
-    let problem = Problem { problem_id: format!("p{id}"), source: "bench".into(), prompt: prompt.into(), ..Problem::default() };
-    Attempt { problem, response, finish_reason: "stop".into(), ..Attempt::default() }
 }
 
 fn jaccard(a: &str, b: &str, n: usize) -> f64 {
@@ -104,21 +86,7 @@ fn jaccard(a: &str, b: &str, n: usize) -> f64 {
 
 /// Texts of 1.5 KB, every fifth a copy of another with words replaced at a rate of 0 to 12 %.
 fn bench_dedup(count: usize) {
-    let mut prose = Prose::new(1);
-    let mut rows: Vec<Attempt> = Vec::with_capacity(count);
-    let mut copy_of = vec![None; count];
-    for (n, source) in copy_of.iter_mut().enumerate() {
-        let text = if n % 5 == 4 {
-            // A text that is no copy itself, and copied once at most.
-            let original = n - 1 - n % 4;
-            let rate = prose.rng.random_range(0.0..0.12);
-            *source = Some(original);
-            prose.copy(&rows[original].response, rate)
-        } else {
-            prose.text(1500)
-        };
-        rows.push(attempt(n, "", text));
-    }
+    let (rows, copy_of) = prose::near_duplicates(count);
     let config = DedupConfig { on: On::Response, ..DedupConfig::default() };
     let (before, base) = (cpu_seconds(), peak_mb());
     let found = dedup(&rows, &config).unwrap();
@@ -149,32 +117,10 @@ fn bench_dedup(count: usize) {
 /// 1,819 questions of 60 words with numbers, and traces of 1.8 KB: a tenth of them hold a question in their middle, a
 /// tenth hold one in which every number is another.
 fn bench_decontaminate(count: usize) {
-    let mut prose = Prose::new(2);
-    let question = |prose: &mut Prose| {
-        let mut words: Vec<String> = (0..60).map(|_| prose.word()).collect();
-        for at in (3..60).step_by(7) {
-            words[at] = prose.rng.random_range(2..5000).to_string();
-        }
-        words.join(" ")
-    };
-    let questions: Vec<String> = (0..1819).map(|_| question(&mut prose)).collect();
+    let (questions, rows) = prose::contaminated(count);
     let mut index = Index::new(&DecontaminateConfig::default()).unwrap();
     for (n, text) in questions.iter().enumerate() {
         index.add("bench", &n.to_string(), text);
-    }
-    let mut rows = Vec::with_capacity(count);
-    for n in 0..count {
-        let mut text = prose.text(900);
-        let planted = &questions[n % questions.len()];
-        if n % 10 == 0 {
-            text.push_str(planted);
-        } else if n % 10 == 1 {
-            let other = |w: &str| w.parse::<u32>().map_or(w.to_owned(), |k| (k + 1).to_string());
-            text.push_str(&planted.split(' ').map(other).collect::<Vec<_>>().join(" "));
-        }
-        text.push(' ');
-        text.push_str(&prose.text(1800 - text.len().min(1700)));
-        rows.push(attempt(n, &prose.text(200), text));
     }
     let (before, base) = (cpu_seconds(), peak_mb());
     let mut pass = Decontaminator::new(&index);

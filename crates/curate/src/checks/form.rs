@@ -111,8 +111,11 @@ pub(super) struct Length {
 
 impl Check for Length {
     fn check(&self, row: &View<'_>) -> Decision {
-        let counted = self.count.as_ref().map(|count| count(row.reasoning.unwrap_or_default()) + count(row.response));
-        let Some(tokens) = counted.or(row.tokens.map(|t| t as usize)) else { return Decision::drop("length in tokens not known") };
+        let known = match &self.count {
+            Some(count) => count(row.reasoning.unwrap_or_default()).zip(count(row.response)).map(|(thought, answer)| thought + answer),
+            None => row.tokens.map(|tokens| tokens as usize),
+        };
+        let Some(tokens) = known else { return Decision::drop("length in tokens not known") };
         if self.min.is_some_and(|min| tokens < min as usize) {
             return Decision::drop("fewer tokens than min_tokens");
         }

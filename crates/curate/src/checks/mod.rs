@@ -3,13 +3,14 @@
 //! To add one: a file here with a type that implements [`Check`], a setting in [`ChecksConfig`], a line in [`CHECKS`].
 
 mod form;
+mod function_words;
 mod language;
 mod loops;
 mod rewards;
 
 use std::sync::Arc;
 
-use potstill_data::{Attempt, Sample};
+use potstill_data::{Attempt, Problem, Sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,13 @@ impl<'a> From<&'a Attempt> for View<'a> {
     }
 }
 
+impl<'a> From<&'a Problem> for View<'a> {
+    /// A task without a reply: only checks of the prompt make sense.
+    fn from(row: &'a Problem) -> Self {
+        Self { prompt: &row.prompt, gold: row.gold.as_deref(), reasoning: None, response: "", truncated: false, tokens: None }
+    }
+}
+
 impl<'a> From<&'a Sample> for View<'a> {
     /// The last user turn and the last assistant turn.
     fn from(row: &'a Sample) -> Self {
@@ -72,8 +80,8 @@ pub trait Check: Send + Sync {
     fn check(&self, row: &View<'_>) -> Decision;
 }
 
-/// Counts the tokens of a text with a named tokenizer.
-pub type CountTokens = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+/// Counts the tokens of a text with a named tokenizer; `None` where it cannot encode the text.
+pub type CountTokens = Arc<dyn Fn(&str) -> Option<usize> + Send + Sync>;
 
 /// The `checks` table of a `filter` stage; every check is off unless set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +109,15 @@ pub struct ChecksConfig {
     pub min_tokens: Option<u32>,
     /// Drop replies of more tokens.
     pub max_tokens: Option<u32>,
+}
+
+impl ChecksConfig {
+    /// Is a check switched on that looks at the reply?
+    #[must_use]
+    pub fn of_replies(&self) -> bool {
+        let lengths = self.min_tokens.is_some() || self.max_tokens.is_some();
+        self.empty || self.truncated || self.loops || self.think_tags || self.one_language || self.refusals || lengths
+    }
 }
 
 impl Default for ChecksConfig {

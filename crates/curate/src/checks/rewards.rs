@@ -1,6 +1,6 @@
 //! The rule rewards of R1-Zero as columns to filter by and to plot.
 
-use potstill_data::{Attempt, Meta, Scalar, Verdict};
+use potstill_data::{Attempt, Meta, MetaFields, Scalar, ScalarKind, Verdict};
 
 use super::language::{prose, scripts};
 
@@ -17,6 +17,13 @@ pub struct Rewards {
 }
 
 impl Rewards {
+    /// The meta columns that [`Rewards::write`] may write.
+    #[must_use]
+    pub fn meta_fields(mut of_rows: MetaFields) -> MetaFields {
+        ["reward_accuracy", "reward_format", "reward_language"].iter().for_each(|name| of_rows.add(name, ScalarKind::Float));
+        of_rows
+    }
+
     /// The rewards as meta columns: `reward_accuracy`, `reward_format`, `reward_language`.
     pub fn write(&self, meta: &mut Meta) {
         let rewards = [("accuracy", self.accuracy), ("format", Some(self.format)), ("language", Some(self.language))];

@@ -7,6 +7,7 @@
 mod sketch;
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemars::JsonSchema;
@@ -127,13 +128,26 @@ impl On {
     }
 }
 
-/// A kept row and those dropped for it.
+/// A kept text and those dropped for it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cluster {
-    /// The row that stays, by its place.
-    pub kept: u32,
-    /// The rows that go, by their places, with their similarity to it.
-    pub dropped: Vec<(u32, f32)>,
+    /// What stays: a problem's id where prompts are compared, else a row's.
+    pub kept: Box<str>,
+    /// Its first row, by its place among the rows.
+    pub kept_row: u32,
+    /// What goes, in the order of the rows.
+    pub dropped: Vec<Repeat>,
+}
+
+/// A text that repeats a kept one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Repeat {
+    /// A problem's id or a row's, as of the cluster.
+    pub id: Box<str>,
+    /// Its first row, by its place.
+    pub row: u32,
+    /// Its exact Jaccard similarity to the kept text.
+    pub similarity: f32,
 }
 
 /// What was found.
@@ -396,19 +410,21 @@ impl Deduper {
         for (row, unit) in self.units.iter().enumerate().rev() {
             row_of[*unit as usize] = row as u32;
         }
-        let mut clusters: std::collections::BTreeMap<u32, Vec<(u32, f32)>> = std::collections::BTreeMap::new();
+        let id = |unit: u32| self.ranks[unit as usize].1.clone();
+        let mut clusters: BTreeMap<u32, Cluster> = BTreeMap::new();
         for (unit, repeats) in found.iter().enumerate() {
-            if let Some((kept, similarity)) = repeats {
-                clusters.entry(row_of[*kept as usize]).or_default().push((row_of[unit], *similarity));
-            }
+            let Some((kept, similarity)) = repeats else { continue };
+            let kept_row = row_of[*kept as usize];
+            let cluster = clusters.entry(kept_row).or_insert_with(|| Cluster { kept: id(*kept), kept_row, dropped: Vec::new() });
+            cluster.dropped.push(Repeat { id: id(unit as u32), row: row_of[unit], similarity: *similarity });
         }
-        let sorted = |(kept, mut dropped): (u32, Vec<(u32, f32)>)| {
-            dropped.sort_unstable_by_key(|(row, _)| *row);
-            Cluster { kept, dropped }
+        let sorted = |mut cluster: Cluster| {
+            cluster.dropped.sort_unstable_by_key(|repeat| repeat.row);
+            cluster
         };
         Duplicates {
             decisions: self.units.iter().map(decide).collect(),
-            clusters: clusters.into_iter().map(sorted).collect(),
+            clusters: clusters.into_values().map(sorted).collect(),
             verified,
             capped,
         }

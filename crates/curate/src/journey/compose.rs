@@ -1,8 +1,9 @@
 //! From the attempts of one problem to its journey samples and their controls.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use potstill_data::{Attempt, Sample, SampleKind, Verdict};
+use potstill_data::{Attempt, LossSpan, Message, MessagePart, Sample, SampleKind, Verdict};
 
 use super::meta::describe;
 use super::report::Skip;
@@ -27,10 +28,9 @@ pub struct Draft {
     pub response: String,
     /// The wrong answers, in order; empty for wrong turns without one.
     pub wrong_answers: Vec<String>,
-    /// Bytes of the reasoning (of the response where there is none) until the first mistake has been said.
-    pub first_error: Option<usize>,
-    /// Bytes of it before the last correction begins.
-    pub mistake_end: Option<usize>,
+    /// Where the mistakes stand, in bytes of the reasoning (of the response where there is none), in order; what lies
+    /// between them are reflections, what follows the last is the way that led to the right answer.
+    pub mistakes: Vec<Range<usize>>,
     /// The attempts that it was made of, the wrong ones first.
     pub lineage: Vec<String>,
 }
@@ -82,6 +82,10 @@ impl Journey {
             _ => Ok(()),
         };
         positive("per_problem", config.per_problem)?;
+        if !(0.0..=1.0).contains(&config.mistake_weight) {
+            let found = config.mistake_weight.to_string();
+            return Err(CurateError::OutOfRange { setting: "mistake_weight", limit: "from 0 to 1".into(), found });
+        }
         positive("wrong_attempts", config.wrong_attempts)?;
         if config.from.is_empty() {
             let (limit, found) = ("`recovered`, `joined` or both".into(), "an empty list".into());
@@ -125,9 +129,9 @@ impl Journey {
         if !out.drafts.is_empty() {
             out.shortcuts = self.shortcuts(&rights, eyes);
         } else if out.rejected.is_empty() {
-            out.rejected.push(Skip::NoMistake);
             // The only right attempt of a problem cannot be both its journey and its shortcut.
             let enough = rights.len() > 1 || !self.config.paired;
+            out.rejected.push(if self.config.keep_straight && !enough { Skip::OnlyShortcut } else { Skip::NoMistake });
             if let (true, Some((longest, _))) = (self.config.keep_straight && enough, rights.last()) {
                 out.straight = Some(as_is(longest.attempt, SampleKind::Shortcut, &self.renderer));
                 out.shortcuts = self.shortcuts(&rights, eyes);
@@ -190,11 +194,10 @@ impl Journey {
 
     fn join(&self, k: usize, pieces: &[Piece<'_>], right: &Seen<'_>) -> Draft {
         let mut reasoning = String::new();
-        let (mut first_error, mut mistake_end) = (None, None);
+        let mut mistakes = Vec::with_capacity(pieces.len());
         for (n, piece) in pieces.iter().enumerate() {
+            mistakes.push(reasoning.len()..reasoning.len() + piece.text.len());
             reasoning.push_str(piece.text);
-            mistake_end = Some(reasoning.len());
-            first_error = first_error.or(mistake_end);
             let id = format!("{}#{k}.{n}", right.attempt.problem.problem_id);
             let turn = reflection::reflection(&self.config.reflections, self.seed, &id, piece.answer);
             reasoning.push_str("\n\n");
@@ -214,8 +217,7 @@ impl Journey {
             reasoning: Some(reasoning),
             response: right.response.clone(),
             wrong_answers: pieces.iter().map(|p| p.answer.to_owned()).collect(),
-            first_error,
-            mistake_end,
+            mistakes,
             lineage: pieces.iter().map(|p| p.id.to_owned()).chain([right.id.clone()]).collect(),
         }
     }
@@ -279,34 +281,62 @@ impl Journey {
             return Err(Skip::WriterFailed);
         }
         let errs = |answer: &str| judge_answer(&draft.right, answer, eyes) == Verdict::Incorrect;
-        let wrong = (eyes.answers)(&text).into_iter().filter(|c| errs(&c.text)).map(|c| c.span.end);
-        let (first, last) = wrong.fold((None, None), |(first, _), end| (first.or(Some(end)), Some(end)));
+        let wrong: Vec<usize> = (eyes.answers)(&text).into_iter().filter(|c| errs(&c.text)).map(|c| c.span.end).collect();
+        // The writer's text has no seams: each wrong answer ends a mistake that began where the one before ended.
+        let starts = std::iter::once(0).chain(wrong.iter().copied());
+        let mistakes: Vec<Range<usize>> = starts.zip(&wrong).map(|(start, end)| start..*end).collect();
         let turned = self.config.wrong_turns.iter().any(|t| !t.is_empty() && text.contains(t.as_str()));
         let named = draft.wrong_answers.iter().any(|w| text.contains(w.as_str()));
-        if !(first.is_some() || turned || named) {
+        if mistakes.is_empty() && !turned && !named {
             return Err(Skip::WriterLostMistake);
         }
         if !ends_correct(&draft.right, Some(&text), &draft.response, eyes) {
             return Err(Skip::WriterChangedAnswer);
         }
-        Ok(Draft { reasoning: Some(text), first_error: first, mistake_end: last, ..draft.clone() })
+        Ok(Draft { reasoning: Some(text), mistakes, ..draft.clone() })
     }
 
     fn sample(&self, draft: &Draft) -> Sample {
         let problem = &draft.right.problem;
         let mut meta = problem_meta(problem);
         describe(&mut meta, draft);
+        let messages = self.renderer.messages(&problem.prompt, draft.reasoning.as_deref(), &draft.response);
+        let loss_spans = if self.config.mistake_weight == 1.0 { Vec::new() } else { spans(&messages, draft, self.config.mistake_weight) };
         Sample {
             sample_id: draft.sample_id.clone(),
             problem_id: problem.problem_id.clone(),
             source: problem.source.clone(),
-            messages: self.renderer.messages(&problem.prompt, draft.reasoning.as_deref(), &draft.response),
+            messages,
             kind: SampleKind::Journey,
             weight: 1.0,
+            loss_spans,
             lineage: draft.lineage.clone(),
             meta,
         }
     }
+}
+
+/// The draft's mistakes as spans of the last message, wherever the format has put the text that errs.
+fn spans(messages: &[Message], draft: &Draft, weight: f32) -> Vec<LossSpan> {
+    let errs_in = draft.reasoning.as_deref().unwrap_or(&draft.response);
+    let Some((message, last)) = messages.iter().enumerate().next_back() else { return Vec::new() };
+    let (part, offset) = match &last.reasoning {
+        Some(reasoning) if draft.reasoning.as_ref() == Some(reasoning) => (MessagePart::Reasoning, 0),
+        _ => match last.content.find(errs_in) {
+            Some(at) => (MessagePart::Content, last.content[..at].chars().count()),
+            // The format leaves the thought out, and the mistake with it.
+            None => return Vec::new(),
+        },
+    };
+    let characters = |bytes: usize| offset + errs_in.get(..bytes).map_or(0, |text| text.chars().count());
+    let span = |mistake: &Range<usize>| LossSpan {
+        message: message as u32,
+        part,
+        start: characters(mistake.start) as u32,
+        end: characters(mistake.end) as u32,
+        weight,
+    };
+    draft.mistakes.iter().map(span).collect()
 }
 
 /// A wrong attempt's part in a joined journey.
@@ -324,8 +354,7 @@ fn recovered(seen: &Seen<'_>, mistake: &Mistake) -> Draft {
         origin: JourneySource::Recovered,
         right: seen.attempt.clone(),
         wrong_answers: mistake.answer.iter().cloned().collect(),
-        first_error: Some(mistake.end.min(said)),
-        mistake_end: Some(mistake.end.min(said)),
+        mistakes: vec![0..mistake.end.min(said)],
         lineage: vec![seen.id.clone()],
         reasoning,
         response,

@@ -67,6 +67,10 @@ pub struct JourneyConfig {
     pub keep_straight: bool,
     /// Where a writer fails, keep the text as composed rather than dropping it.
     pub keep_unwritten: bool,
+    /// Factor in the loss on the tokens of the mistakes, 0 to 1: 0 teaches the correction and not the mistake, 1 (as it
+    /// is) teaches both. Written as `loss_spans` of the samples, which the trainer follows.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub mistake_weight: f32,
     /// How rows become messages.
     pub render: RenderConfig,
 }
@@ -84,6 +88,7 @@ impl Default for JourneyConfig {
             paired: true,
             keep_straight: false,
             keep_unwritten: true,
+            mistake_weight: 1.0,
             render: RenderConfig::default(),
         }
     }

@@ -11,8 +11,8 @@ pub const ORIGIN: &str = "journey_origin";
 pub const WRONG_ANSWER: &str = "journey_wrong_answer";
 /// Meta column: where the first mistake has been said, as a fraction of the whole text.
 pub const FIRST_ERROR_AT: &str = "journey_first_error_at";
-/// Meta column: characters of the reasoning (of the content where there is none) before the correction begins; a
-/// trainer that teaches the correction and not the mistake gives weight 0 to them.
+/// Meta column: characters of the reasoning (of the content where there is none) before the last correction begins. What
+/// of them counts less in the loss is said by the samples' `loss_spans` (see `mistake_weight`).
 pub const MISTAKE_CHARS: &str = "journey_mistake_chars";
 /// Meta column: reflection words in the whole text.
 pub const REFLECTION_WORDS: &str = "journey_reflection_words";
@@ -39,10 +39,10 @@ pub(super) fn describe(meta: &mut Meta, draft: &Draft) {
     if let Some(answer) = draft.wrong_answers.first() {
         meta.insert(WRONG_ANSWER.into(), Scalar::Text(answer.clone()));
     }
-    if let Some(at) = draft.first_error {
-        meta.insert(FIRST_ERROR_AT.into(), Scalar::Float(at as f64 / text.len().max(1) as f64));
+    if let Some(first) = draft.mistakes.first() {
+        meta.insert(FIRST_ERROR_AT.into(), Scalar::Float(first.end as f64 / text.len().max(1) as f64));
     }
-    if let Some(before) = draft.mistake_end.and_then(|end| errs_in.get(..end)) {
+    if let Some(before) = draft.mistakes.last().and_then(|last| errs_in.get(..last.end)) {
         meta.insert(MISTAKE_CHARS.into(), Scalar::Int(before.chars().count() as i64));
     }
 }

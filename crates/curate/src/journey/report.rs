@@ -15,6 +15,8 @@ pub enum Skip {
     NoRight,
     /// No wrong attempt to join, and none that recovered.
     NoMistake,
+    /// Solved without a mistake by its only right attempt, which is the shortcut and cannot be the journey too.
+    OnlyShortcut,
     /// The wrong attempts commit to no answer that the judge finds wrong.
     Uncommitted,
     /// The wrong attempts are longer than `max_wrong_chars`.
@@ -38,6 +40,7 @@ impl Skip {
         match self {
             Self::NoRight => "no right attempt",
             Self::NoMistake => "no wrong attempt",
+            Self::OnlyShortcut => "the only right attempt is the shortcut",
             Self::Uncommitted => "wrong attempt commits to no wrong answer",
             Self::TooLong => "wrong attempt too long",
             Self::EndsWrong => "composed text does not end correct",
