@@ -11,6 +11,7 @@
 )]
 
 mod crash;
+mod curation;
 mod endpoint;
 mod errors;
 mod pipelines;

@@ -15,19 +15,21 @@ pub(crate) struct App {
     base: PathBuf,
     teachers: Teachers<Teacher>,
     runtime: Runtime,
+    name: String,
+    pipeline: String,
     /// Threads that one computing stage may use.
     pub(crate) threads: usize,
 }
 
 impl App {
-    /// For a pipeline file in the folder `base`.
+    /// For a pipeline file named `name` in the folder `base`, with the text `pipeline`.
     ///
     /// # Errors
     /// The system gives no threads.
-    pub(crate) fn new(base: PathBuf, teachers: Teachers<Teacher>) -> std::io::Result<Self> {
+    pub(crate) fn new(base: PathBuf, teachers: Teachers<Teacher>, name: String, pipeline: String) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { base, teachers, runtime, threads })
+        Ok(Self { base, teachers, runtime, name, pipeline, threads })
     }
 
     /// A path of the pipeline file, which is relative to the file's folder.
@@ -38,6 +40,16 @@ impl App {
     /// The pipeline file's folder.
     pub(crate) fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// The pipeline's name: its file's, without the ending.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text of the pipeline file.
+    pub(crate) fn pipeline(&self) -> &str {
+        &self.pipeline
     }
 
     /// Where network requests run.

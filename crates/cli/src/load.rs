@@ -43,7 +43,9 @@ impl PipelineArgs {
             None => ("quickstart.toml (built in)".to_owned(), QUICKSTART.to_owned(), PathBuf::from(".")),
         };
         let (draft, teachers) = Draft::read(&name, &text, &self.set, KINDS, TEACHER_KINDS);
-        let app = App::new(base, teachers).map_err(|e| Failure::new(crate::exit::FAILED, format!("cannot start threads: {e}"), None))?;
+        let stem = self.file.as_ref().and_then(|file| file.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+        let app = App::new(base, teachers, stem.unwrap_or_else(|| "quickstart".to_owned()), text)
+            .map_err(|e| Failure::new(crate::exit::FAILED, format!("cannot start threads: {e}"), None))?;
         let pipeline = draft.check(&app).map_err(Failure::diagnostic)?;
         Ok(Loaded { pipeline, app })
     }

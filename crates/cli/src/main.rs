@@ -3,6 +3,7 @@
 mod app;
 mod commands;
 mod exit;
+mod export;
 mod load;
 mod progress;
 mod report;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, completions, new, plan, report as report_command, run, schema, show, verify};
+use commands::{check, completions, export as export_command, new, plan, report as report_command, run, schema, show, verify};
 use exit::Failure;
 
 // Training frees and takes large buffers all the time; the system's allocator returns them to the kernel each time.
@@ -41,6 +42,8 @@ enum Command {
     Show(show::Args),
     /// Make the HTML report of what the store holds for a pipeline
     Report(report_command::Args),
+    /// Write rows of the store as a dataset folder that other trainers read, with a dataset card
+    Export(export_command::Args),
     /// Grade a Parquet or JSONL file that has a gold and a prediction column
     Verify(verify::Args),
     /// Write a ready pipeline file to start from
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Report(args) => report_command::run(&args),
+        Command::Export(args) => export_command::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod export;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod report;

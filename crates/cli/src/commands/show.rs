@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
 use potstill_data::stats::{ColumnStats, describe};
-use potstill_data::{Attempt, Problem, Query, Sample, query};
+use potstill_data::{Attempt, Pair, Problem, Query, Sample, query};
 use potstill_pipeline::{Artifact, PlanState, Port, Store};
 
 use crate::exit::{CONFIG, Done, FAILED, Failure};
@@ -105,7 +105,8 @@ fn show(args: &Args, store: &Store, artifact: &Artifact, output: Option<&str>) -
         Port::Problems => query::<Problem>(&files, &query_args)?,
         Port::Attempts => query::<Attempt>(&files, &query_args)?,
         Port::Samples => query::<Sample>(&files, &query_args)?,
-        Port::Model | Port::Report => {
+        Port::Pairs => query::<Pair>(&files, &query_args)?,
+        Port::Model | Port::Report | Port::Dataset => {
             files.iter().for_each(|file| say(&file.display().to_string()));
             return Ok(ExitCode::SUCCESS);
         }

@@ -5,7 +5,7 @@ mod writer;
 use std::collections::BTreeMap;
 
 use potstill_curate::journey::{Committed, Drafts, Eyes, Journey, JourneyConfig, JourneyReport, Outcome};
-use potstill_data::{Attempt, MetaFields, RowReader, RowWriter, Sample, Verdict};
+use potstill_data::{Attempt, MetaFields, RowWriter, Sample, Verdict};
 use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
 use potstill_verify::VerifyOptions;
 use potstill_verify::extract::all_answers;
@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::groups::Groups;
 use super::joined::Joined;
 use super::rows::{PART, ROWS, files, parallel};
 use super::verify::Graders;
@@ -92,7 +93,7 @@ impl Stage<App> for JourneyStage {
         config.render.system_prompt = config.render.system_prompt.as_deref().map(|file| cx.app.prompt(file)).transpose()?;
         let journey = Journey::new(config, cx.rng_seed("journey")).map_err(curate_error)?;
         let files = files(cx);
-        let problems = Problems::read(&files)?;
+        let mut groups = Groups::open(&files)?;
         let judge = |attempt: &Attempt| graders.judge(attempt).map_or(Verdict::Undecided, |j| j.verdict);
         let answers = |text: &str| -> Vec<Committed> {
             all_answers(text).into_iter().map(|a| Committed { text: a.text.to_owned(), span: a.span }).collect()
@@ -101,24 +102,26 @@ impl Stage<App> for JourneyStage {
         let writer = self.writer(cx.app)?;
         let mut spent = writer::Spent::default();
         let mut out = Outputs::create(cx, &files)?;
-        let total = problems.order.len() as u64;
-        for (at, chunk) in problems.order.chunks(CHUNK).enumerate() {
-            cx.check_cancelled()?;
-            let groups: Vec<&Vec<Attempt>> = chunk.iter().filter_map(|id| problems.attempts.get(id)).collect();
-            let drafts = parallel(groups, cx.app.threads, &|group: &Vec<Attempt>| journey.draft(group, &eyes));
-            let texts = match &writer {
-                Some(writer) => writer.write(cx, &drafts.iter().flat_map(|d| &d.drafts).collect::<Vec<_>>(), &mut spent)?,
-                None => BTreeMap::new(),
-            };
-            let settle = |drafts: Drafts| {
-                let text = |id: &String| texts.get(id).cloned().ok_or_else(|| "no answer".to_owned());
-                let written = drafts.drafts.iter().map(|d| writer.as_ref().map(|_| text(&d.sample_id))).collect();
-                journey.settle(drafts, written, &eyes)
-            };
-            for outcome in parallel(drafts, cx.app.threads, &settle) {
-                out.add(outcome)?;
+        let (total, mut done) = (groups.problems() as u64, 0);
+        while let Some(window) = groups.next_window()? {
+            for chunk in window.chunks(CHUNK) {
+                cx.check_cancelled()?;
+                let drafts = parallel(chunk.iter().collect(), cx.app.threads, &|group: &Vec<Attempt>| journey.draft(group, &eyes));
+                let texts = match &writer {
+                    Some(writer) => writer.write(cx, &drafts.iter().flat_map(|d| &d.drafts).collect::<Vec<_>>(), &mut spent)?,
+                    None => BTreeMap::new(),
+                };
+                let settle = |drafts: Drafts| {
+                    let text = |id: &String| texts.get(id).cloned().ok_or_else(|| "no answer".to_owned());
+                    let written = drafts.drafts.iter().map(|d| writer.as_ref().map(|_| text(&d.sample_id))).collect();
+                    journey.settle(drafts, written, &eyes)
+                };
+                for outcome in parallel(drafts, cx.app.threads, &settle) {
+                    out.add(outcome)?;
+                }
+                done += chunk.len() as u64;
+                cx.progress(done, Some(total), "problems", &[]);
             }
-            cx.progress((at * CHUNK + chunk.len()) as u64, Some(total), "problems", &[]);
         }
         let result = out.finish()?;
         Ok(StageResult { tokens: spent.tokens, cost_usd: spent.cost_usd, ..result })
@@ -131,28 +134,6 @@ impl JourneyStage {
         let prompt = self.own.writer_prompt.as_deref().map(|file| app.prompt(file)).transpose()?;
         let prompt = prompt.unwrap_or_else(|| writer::PROMPT.to_owned());
         Ok(Some(writer::Writer { teacher, prompt, max_tokens: self.own.max_tokens }))
-    }
-}
-
-/// Attempts grouped by problem, in the order in which problems first appear.
-struct Problems {
-    order: Vec<String>,
-    attempts: BTreeMap<String, Vec<Attempt>>,
-}
-
-impl Problems {
-    fn read(files: &[std::path::PathBuf]) -> Result<Self, StageError> {
-        let mut problems = Self { order: Vec::new(), attempts: BTreeMap::new() };
-        for row in RowReader::<Attempt>::open(files).map_err(data_error)? {
-            let attempt = row.map_err(data_error)?;
-            let id = attempt.problem.problem_id.clone();
-            let group = problems.attempts.entry(id.clone()).or_insert_with(|| {
-                problems.order.push(id);
-                Vec::new()
-            });
-            group.push(attempt);
-        }
-        Ok(problems)
     }
 }
 

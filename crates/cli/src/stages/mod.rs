@@ -1,14 +1,21 @@
 //! The kinds of stages, one file each. To add one: write `stages/<kind>.rs` and a line in [`KINDS`].
 
+mod decided;
+mod decontaminate;
+mod dedup;
 mod eval;
+mod export;
 mod filter;
 mod generate;
+mod groups;
 mod joined;
 mod journey;
 mod mix;
+mod pairs;
 mod report;
 pub(crate) mod rows;
 mod samples;
+mod select;
 mod source;
 mod split;
 mod train;
@@ -22,6 +29,8 @@ use schemars::JsonSchema;
 
 use crate::app::App;
 
+pub(crate) use export::TOOL;
+
 /// Every stage kind, in the order in which a pipeline usually has them.
 pub(crate) static KINDS: &[Kind<App>] = &[
     kind::<source::Source>("source", "problems or attempts from files, a dataset manifest, or a procedural generator", Resource::Cpu),
@@ -29,17 +38,26 @@ pub(crate) static KINDS: &[Kind<App>] = &[
     kind::<verify::Verify>("verify", "grade attempts against gold answers or tests", Resource::Cpu),
     kind::<filter::Filter>(
         "filter",
-        "keep rows by an SQL condition and the best of each problem; dropped rows stay with their reason",
+        "keep rows by an SQL condition, by checks and the best of each problem; dropped rows stay with their reason",
         Resource::Cpu,
     ),
+    kind::<dedup::Dedup>("dedup", "drop equal and nearly equal prompts or replies; the best of each cluster stays", Resource::Cpu),
+    kind::<decontaminate::Decontaminate>(
+        "decontaminate",
+        "drop problems that hold benchmark items, with all their rows, and say which item matched",
+        Resource::Cpu,
+    ),
+    kind::<select::Select>("select", "choose attempts by difficulty, length, quota, domain or diversity", Resource::Cpu),
     kind::<journey::JourneyStage>(
         "journey",
         "incorrect-then-corrected samples, with a shortcut control set of the same problems",
         Resource::Cpu,
     ),
+    kind::<pairs::Pairs>("pairs", "preference pairs from graded attempts", Resource::Cpu),
     kind::<samples::Samples>("samples", "attempts become training samples in a named format", Resource::Cpu),
     kind::<split::Split>("split", "train, test and validation parts that share no problem", Resource::Cpu),
     kind::<mix::Mix>("mix", "join inputs by weights and quotas in a seeded order", Resource::Cpu),
+    kind::<export::Export>("export", "a dataset folder that other trainers read, with a dataset card", Resource::Cpu),
     Kind {
         init_from: true,
         ..kind::<train::Train>("train", "fine-tune a student on samples, or train one from scratch", Resource::Accelerator)

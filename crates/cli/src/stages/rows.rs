@@ -1,9 +1,13 @@
 //! What stages over rows share: the input's files, the output's writer, parallel work in order.
 
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
-use potstill_data::{DataError, MetaFields, Row, RowWriter};
+use potstill_data::{DataError, MetaFields, Row, RowReader, RowWriter};
 use potstill_pipeline::{Port, PortError, StageContext, StageError, some_inputs};
+use serde::Serialize;
 
 use super::data_error;
 use crate::app::App;
@@ -15,7 +19,7 @@ pub(crate) const ROWS: &str = "rows";
 /// Rows that are worked on together before they are written.
 const CHUNK: usize = 2048;
 
-/// The three ports that carry rows.
+/// The three ports whose rows can be kept, dropped and joined.
 pub(crate) const ROW_PORTS: &[Port] = &[Port::Problems, Port::Attempts, Port::Samples];
 
 /// The output of a stage that passes its kind of rows on.
@@ -43,6 +47,85 @@ pub(crate) fn row_count(cx: &StageContext<'_, App>) -> Option<u64> {
 pub(crate) fn writer<R: Row>(cx: &StageContext<'_, App>, output: &str, meta: &MetaFields) -> Result<RowWriter<R>, StageError> {
     let path = cx.out_file(output, PART)?;
     RowWriter::create(&path, meta).map_err(data_error)
+}
+
+/// The rows of parts, unpacked by a thread of their own while the caller works on those before.
+pub(crate) struct Ahead<R> {
+    chunks: Receiver<Vec<Result<R, DataError>>>,
+    ready: std::vec::IntoIter<Result<R, DataError>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// Rows handed over at a time, and chunks that wait: a few megabytes of the longest traces.
+const AHEAD_ROWS: usize = 256;
+const AHEAD_CHUNKS: usize = 4;
+
+impl<R: Row> Ahead<R> {
+    /// Opens the parts.
+    ///
+    /// # Errors
+    /// A part is missing, unreadable or no sound Parquet file.
+    pub(crate) fn open(files: &[PathBuf]) -> Result<Self, DataError> {
+        let mut rows = RowReader::<R>::open(files)?;
+        let (send, chunks) = sync_channel(AHEAD_CHUNKS);
+        let reader = std::thread::spawn(move || {
+            loop {
+                let chunk: Vec<_> = rows.by_ref().take(AHEAD_ROWS).collect();
+                // A receiver that is gone has seen enough.
+                if chunk.is_empty() || send.send(chunk).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { chunks, ready: Vec::new().into_iter(), reader: Some(reader) })
+    }
+}
+
+impl<R> Iterator for Ahead<R> {
+    type Item = Result<R, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.ready.next() {
+                return Some(row);
+            }
+            match self.chunks.recv() {
+                Ok(chunk) => self.ready = chunk.into_iter(),
+                Err(_) => {
+                    // Rows end when the thread has returned; one that panicked has not told all of them.
+                    if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
+                        std::panic::resume_unwind(panic);
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// The blake3 hash of a file's content.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn content_hash(file: &Path) -> Result<String, StageError> {
+    let unreadable = |e: std::io::Error| StageError::failed(format!("cannot read `{}`", file.display())).caused_by(e);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
+    Ok(hasher.finalize().to_string())
+}
+
+/// Writes a value a line.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn json_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), StageError> {
+    let refused = |e: std::io::Error| StageError::failed(format!("cannot write `{}`", path.display())).caused_by(e);
+    let mut out = BufWriter::new(std::fs::File::create(path).map_err(refused)?);
+    for value in values {
+        serde_json::to_writer(&mut out, value).map_err(|e| refused(e.into()))?;
+        out.write_all(b"\n").map_err(refused)?;
+    }
+    out.flush().map_err(refused)
 }
 
 /// Works on rows with all threads and hands the results on in order; says how far it is and stops when asked to.

@@ -1,9 +1,7 @@
 //! `source`: problems, or attempts that somebody already has, from files or from a procedural generator.
 
-use std::path::PathBuf;
-
 use potstill_data::source::{Source as Table, SourceKind, SourceSpec};
-use potstill_data::{Attempt, MetaFields, Problem, RowWriter};
+use potstill_data::{Attempt, Manifest, MetaFields, Problem, RowWriter};
 use potstill_generate::procedural::ProblemSpec;
 use potstill_pipeline::{
     CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, no_inputs,
@@ -13,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::joined::Joined;
-use super::rows::{PART, ROWS};
+use super::rows::{PART, ROWS, content_hash};
 use super::{data_error, generate_error};
 use crate::app::App;
 
@@ -70,7 +68,7 @@ impl Stage<App> for Source {
         let table = Table::open(&self.settings, app.base()).map_err(data_error)?;
         let resolved = self.settings.resolve(app.base()).map_err(data_error)?;
         let settings = SourceSpec { path: None, ..resolved };
-        let hashes = table.files().iter().map(hash).collect::<Result<Vec<_>, _>>()?;
+        let hashes = table.files().iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = table.files().iter().filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
         // Without a name, rows carry the file's; otherwise only the content counts, not where it lies.
         Ok(json!({ "settings": settings, "files": hashes, "names": settings.name.is_none().then_some(names) }))
@@ -90,14 +88,6 @@ impl Stage<App> for Source {
     }
 }
 
-/// The blake3 hash of a file's content.
-fn hash(file: &PathBuf) -> Result<String, StageError> {
-    let unreadable = |e: std::io::Error| StageError::failed(format!("cannot read `{}`", file.display())).caused_by(e);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
-    Ok(hasher.finalize().to_string())
-}
-
 fn pose(spec: &ProblemSpec, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
     let path = cx.out_file(ROWS, PART)?;
     let mut out = RowWriter::<Problem>::create(&path, &MetaFields::none()).map_err(data_error)?;
@@ -110,6 +100,15 @@ fn pose(spec: &ProblemSpec, cx: &StageContext<'_, App>) -> Result<StageResult, S
 }
 
 impl Source {
+    /// What the manifest says of the dataset, for the cards of what is made of it.
+    fn dataset(&self, app: &App) -> Result<Value, StageError> {
+        let Some(path) = &self.settings.dataset else { return Ok(Value::Null) };
+        let manifest = Manifest::load(&app.base().join(path)).map_err(data_error)?;
+        let name = self.settings.name.as_ref().or(manifest.source.name.as_ref()).unwrap_or(&manifest.name);
+        let licence = &manifest.licence;
+        Ok(json!({ "name": name, "licence": licence.name, "licence_note": licence.note, "url": manifest.homepage }))
+    }
+
     fn read(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let mut table = Table::open(&self.settings, cx.app.base()).map_err(data_error)?;
         let path = cx.out_file(ROWS, PART)?;
@@ -132,8 +131,8 @@ impl Source {
             let first = summary.first_without_gold.as_ref().map(ToString::to_string).unwrap_or_default();
             cx.message(Level::Warning, format!("{} rows have no gold answer by the gold rule, the first at {first}", summary.without_gold));
         }
-        let mut result =
-            StageResult { stats: json!({ "read": summary.read, "without_gold": summary.without_gold }), ..StageResult::default() };
+        let stats = json!({ "read": summary.read, "without_gold": summary.without_gold, "dataset": self.dataset(cx.app)? });
+        let mut result = StageResult { stats, ..StageResult::default() };
         for (reason, count) in [("not (where)", summary.filtered), ("duplicate id", summary.duplicates)] {
             if count > 0 {
                 result.dropped.insert(reason.to_owned(), count);
