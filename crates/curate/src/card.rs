@@ -81,7 +81,9 @@ impl Card {
         let _ = writeln!(out, "{rows} rows in the `{}` layout, made by {}.\n", self.layout, self.tool);
         if self.splits.len() > 1 {
             out.push_str("| split | rows |\n|---|---:|\n");
-            self.splits.iter().for_each(|split| drop(writeln!(out, "| {} | {} |", cell(&split.name), split.rows)));
+            for split in &self.splits {
+                let _ = writeln!(out, "| {} | {} |", cell(&split.name), split.rows);
+            }
             out.push('\n');
         }
         out.push_str("| kind | rows |\n|---|---:|\n");

@@ -77,7 +77,7 @@ pub static FORMATS: &[Format] = &[
 ///
 /// # Errors
 /// [`CurateError::Unknown`] with the names that there are.
-pub fn format(name: &str) -> Result<&'static Format, CurateError> {
+pub(crate) fn format(name: &str) -> Result<&'static Format, CurateError> {
     let names = || FORMATS.iter().flat_map(|f| std::iter::once(&f.name).chain(f.aliases)).copied();
     FORMATS.iter().find(|f| f.name == name || f.aliases.contains(&name)).ok_or_else(|| CurateError::Unknown {
         what: "format",

@@ -93,13 +93,17 @@ fn check(settings: &Settings, parts: &[Part]) -> Result<(), Failure> {
 
 /// Nothing is ever written over.
 fn empty(folder: &std::path::Path) -> Result<(), Failure> {
-    match folder.read_dir() {
-        Ok(mut entries) if entries.next().is_some() => Err(Failure::new(
-            CONFIG,
-            format!("the folder `{}` is not empty", folder.display()),
-            Some("name a folder that is not there yet"),
-        )),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::config(format!("cannot look into `{}`: {e}", folder.display()))),
-        _ => Ok(()),
+    let cannot = |e: std::io::Error| Failure::config(format!("cannot look into `{}`: {e}", folder.display()));
+    let mut entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(cannot(e)),
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => {
+            let hint = Some("name a folder that is not there yet");
+            Err(Failure::new(CONFIG, format!("the folder `{}` is not empty", folder.display()), hint))
+        }
     }
 }

@@ -159,8 +159,8 @@ impl Filter {
         let best = self.best::<R>(&rules)?;
         match best {
             Some(best) => {
-                let decisions = self.decide(cx, &files, &rules, best)?;
-                self.sort(cx, &files, &rules, Some(decisions))
+                let decisions = self.decide::<R>(cx, &files, &rules, best)?;
+                self.sort::<R>(cx, &files, &rules, Some(decisions))
             }
             None => self.sort::<R>(cx, &files, &rules, None),
         }
