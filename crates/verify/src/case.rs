@@ -50,6 +50,8 @@ pub enum Proof {
     Executed,
     /// A language model judged it.
     Judged,
+    /// Compared with the answer of most attempts, where no gold answer is known.
+    Majority,
     /// The reply holds no answer.
     NoAnswer,
     /// The answer was found but could not be read.
@@ -64,7 +66,7 @@ pub enum Proof {
 
 impl Proof {
     /// Every kind of proof.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Exact,
         Self::Structural,
         Self::Numeric,
@@ -73,6 +75,7 @@ impl Proof {
         Self::Probable,
         Self::Executed,
         Self::Judged,
+        Self::Majority,
         Self::NoAnswer,
         Self::BadAnswer,
         Self::BadGold,
@@ -91,6 +94,7 @@ impl Proof {
             Self::Probable => "probable",
             Self::Executed => "executed",
             Self::Judged => "judged",
+            Self::Majority => "majority",
             Self::NoAnswer => "no_answer",
             Self::BadAnswer => "bad_answer",
             Self::BadGold => "bad_gold",

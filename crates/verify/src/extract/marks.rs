@@ -65,6 +65,14 @@ impl BoxScan {
             self.depth += 1;
             return argument + 1;
         }
+        // `\boxed\{5\}`.
+        if reply[argument..].starts_with("\\{")
+            && let Some(close) = reply[argument..].find("\\}").filter(|close| !reply[argument..argument + close].contains('\n'))
+        {
+            let end = argument + close + 2;
+            self.marks.push(Mark { outer: at..end, inner: argument + 2..end - 2, how: How::Boxed });
+            return end;
+        }
         let end = bare_argument_end(bytes, argument);
         if end > argument {
             self.marks.push(Mark { outer: at..end, inner: argument..end, how: How::Boxed });
@@ -140,18 +148,18 @@ fn bare_argument_end(bytes: &[u8], from: usize) -> usize {
     at
 }
 
-/// Every `<answer>…</answer>` from byte `from` on, in any case. An unclosed one ends at the next blank
+/// Every `<answer>…</answer>` or `[answer]…[/answer]` from byte `from` on, in any case. An unclosed one ends at the next blank
 /// line or the next tag: servers strip a stop sequence `</answer>` from the reply.
 pub(super) fn tags(reply: &str, from: usize) -> Vec<Mark> {
     let bytes = reply.as_bytes();
     let mut marks = Vec::new();
     let mut open: Option<(usize, usize)> = None;
-    for at in (from..bytes.len()).filter(|&at| bytes[at] == b'<') {
-        if let Some(after) = tag(bytes, at, b"<answer") {
+    for at in (from..bytes.len()).filter(|&at| matches!(bytes[at], b'<' | b'[')) {
+        if let Some(after) = tag(bytes, at, b"answer") {
             if let Some((outer, inner)) = open.replace((at, after)) {
                 marks.push(unclosed_tag(reply, outer, inner, at));
             }
-        } else if let Some(after) = tag(bytes, at, b"</answer")
+        } else if let Some(after) = tag(bytes, at, b"/answer")
             && let Some((outer, inner)) = open.take()
         {
             marks.push(Mark { outer: outer..after, inner: inner..at, how: How::AnswerTag });
@@ -170,12 +178,13 @@ fn unclosed_tag(reply: &str, outer: usize, inner: usize, limit: usize) -> Mark {
     Mark { outer: outer..end, inner: inner..end, how: How::Unclosed }
 }
 
-/// The offset after the tag `name` (without its `>`) that starts at `at`.
+/// The offset after the tag `<name>` or `[name]` that starts at `at`.
 fn tag(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
-    let end = at + name.len();
-    let matches = bytes.get(at..end).is_some_and(|found| found.eq_ignore_ascii_case(name));
+    let end = at + 1 + name.len();
+    let matches = bytes.get(at + 1..end).is_some_and(|found| found.eq_ignore_ascii_case(name));
     let close = skip_blanks(bytes, end);
-    (matches && bytes.get(close) == Some(&b'>')).then_some(close + 1)
+    let sign = if bytes[at] == b'<' { b'>' } else { b']' };
+    (matches && bytes.get(close) == Some(&sign)).then_some(close + 1)
 }
 
 /// Every `#### x` from byte `from` on that is an answer and not a Markdown heading.

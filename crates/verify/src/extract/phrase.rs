@@ -13,11 +13,12 @@ use super::{How, Mark};
 static ANNOUNCEMENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?imx)
-        (?: \b(?:answer|(?:final|correct)\s{1,4}(?:result|solution|value|choice|option))s?\b
+        (?: \b(?:answer|ans|(?:final|correct)\s{1,4}(?:result|solution|value|choice|option))s?\b
             (?:\s{1,4}(?:to|of|for|here|in)\b[^\n.:=]{0,80}?)?
             [\ *_\t]{0,6}
             (?: \b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be|equals?|becomes)\b | [:=：] )
             (?:[\ *_\t]{0,6}(?:therefore|thus|then|hence|simply|just|indeed|clearly|now|option|choice|:|：)(?:\s|\b)){0,2}
+          | \b(?:choose|select|pick|go\s+with|is)\s{1,4}(?:option|choice)\b
           | \br[ée]ponse(?:\s{1,4}(?:finale|correcte|exacte|recherchée))?
             (?:\s{1,4}(?:à|au|aux|de|du)\b[^\n.:=]{0,80}?)?
             [\ *_\t]{0,6}(?:\b(?:est|sera|vaut)\b(?:\s{1,4}(?:donc|alors|ainsi))?|[:=：])(?:\s{0,4}:)?
@@ -36,9 +37,12 @@ const NO_ANSWER: [&str; 10] = ["correct", "incorrect", "wrong", "right", "not", 
 /// Every announced answer from byte `from` on.
 pub(super) fn phrases(reply: &str, from: usize) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
-    for found in ANNOUNCEMENT.find_iter(&reply[from..]) {
+    let mut announcements = ANNOUNCEMENT.find_iter(&reply[from..]).peekable();
+    while let Some(found) = announcements.next() {
         let (start, after) = (from + found.start(), from + found.end());
-        let Some(inner) = answer_after(reply, after) else {
+        // What is announced ends where the next announcement begins.
+        let limit = announcements.peek().map_or(reply.len(), |next| from + next.start());
+        let Some(inner) = answer_after(reply, after, limit) else {
             continue;
         };
         if is_about_the_answer(&reply[inner.clone()]) {
@@ -51,11 +55,11 @@ pub(super) fn phrases(reply: &str, from: usize) -> Vec<Mark> {
 
 /// The rest of the announcement's sentence or, where its line ends there, the next line with content.
 /// What is announced is short: looking no further than `WINDOW` bytes keeps many announcements linear.
-fn answer_after(reply: &str, after: usize) -> Option<Range<usize>> {
+fn answer_after(reply: &str, after: usize, limit: usize) -> Option<Range<usize>> {
     const LINES: usize = 5;
     const WINDOW: usize = 2_000;
     let mut start = after;
-    let end = reply.floor_char_boundary(after + WINDOW);
+    let end = reply.floor_char_boundary((after + WINDOW).min(limit));
     for line in reply[after..end].split_inclusive('\n').take(LINES) {
         if line.chars().any(|c| c.is_alphanumeric() || matches!(c, '\\' | '∞' | '∅') && line.trim().len() > 2) {
             return Some(start..start + sentence_end(line));

@@ -15,6 +15,8 @@ pub(super) fn trim(reply: &str, span: Range<usize>) -> Range<usize> {
     for _ in 0..MAX_LAYERS {
         let before = span.clone();
         span = strip_space_and_stop(reply, span);
+        span = strip_end_of_proof(reply, span);
+        span = strip_unopened(reply, span);
         span = strip_pair(reply, span);
         span = strip_loose_emphasis(reply, span);
         if span == before {
@@ -32,6 +34,44 @@ fn strip_space_and_stop(reply: &str, span: Range<usize>) -> Range<usize> {
     let kept = text.trim_end_matches(stop);
     let end = span.start + kept.len();
     if end <= start { start..start } else { start..end }
+}
+
+/// Marks that end a proof, not an answer.
+const END_OF_PROOF: [&str; 13] = [
+    "$\\blacksquare$",
+    "$\\square$",
+    "$\\Box$",
+    "\\(\\blacksquare\\)",
+    "\\(\\square\\)",
+    "\\blacksquare",
+    "\\qed",
+    "Q.E.D",
+    "QED",
+    "∎",
+    "■",
+    "□",
+    "◻",
+];
+
+fn strip_end_of_proof(reply: &str, span: Range<usize>) -> Range<usize> {
+    let text = &reply[span.clone()];
+    let kept = END_OF_PROOF.iter().find_map(|mark| text.strip_suffix(mark)).unwrap_or(text);
+    span.start..span.start + kept.len()
+}
+
+/// Delimiters of which the other half lies outside, as around `5` in `\[ \text{Answer: } 5 \]` after the announcement.
+fn strip_unopened(reply: &str, span: Range<usize>) -> Range<usize> {
+    let text = &reply[span.clone()];
+    let (mut start, mut end) = (span.start, span.end);
+    if text.starts_with('}') {
+        start += 1;
+    }
+    for (open, close) in [("\\[", "\\]"), ("\\(", "\\)")] {
+        if text.ends_with(close) && !text.contains(open) && end - close.len() > start {
+            end -= close.len();
+        }
+    }
+    start..end
 }
 
 fn strip_pair(reply: &str, span: Range<usize>) -> Range<usize> {

@@ -1,6 +1,7 @@
 //! Two answers as text: readings of what is ambiguous, words, choices, then the comparison.
 
 use super::ast::Expr;
+use super::choices::{Written, choice, choices};
 use super::clean::{canonical, clean};
 use super::compare::{Context, answers_equal};
 use super::lexer::{ParseError, Reading};
@@ -9,7 +10,7 @@ use super::policy::MathPolicy;
 use super::rounding::Rounding;
 use super::scalar::Outcome;
 use super::scripts::based;
-use super::words::{choice, meaning, plain_text};
+use super::words::{counted_words, leading_verdict, meaning, plain_text};
 use super::work::Work;
 use crate::{Proof, Verdict};
 
@@ -25,7 +26,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn new(verdict: Verdict, proof: Proof, note: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, proof: Proof, note: impl Into<String>) -> Self {
         Self { verdict, proof, note: note.into() }
     }
 }
@@ -51,6 +52,15 @@ impl Side {
     fn is_text(&self) -> bool {
         matches!(self.parsed, Err(ParseError::Opaque(_)) | Ok(Expr::Text(_)))
     }
+
+    /// Style commands around nothing, such as `\text{}`.
+    fn says_nothing(&self) -> bool {
+        self.plain.is_empty() && matches!(self.parsed, Err(_) | Ok(Expr::Text(_))) && choice(&self.cleaned).is_none()
+    }
+
+    fn written(&self) -> Written<'_> {
+        Written { cleaned: &self.cleaned, is_text: self.is_text() }
+    }
 }
 
 /// Parses, after looking for words with a meaning and numerals in a base with letter digits.
@@ -58,7 +68,11 @@ fn read(cleaned: &str, plain: &str, reading: Reading) -> Result<Expr, ParseError
     if let Some(expr) = meaning(plain) {
         return Ok(expr);
     }
+    if let Some(word) = leading_verdict(cleaned) {
+        return Ok(Expr::Text(word.into()));
+    }
     if let Some((digits, base)) = cleaned.split_once('_')
+        && let digits = digits.replace("\\text{", "").replace("\\mathrm{", "").replace(['}', ' '], "")
         && !digits.is_empty()
         && digits.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b) || (b'a'..=b'f').contains(&b))
         && let Ok(radix) = base.trim_matches(['{', '}']).parse::<u32>()
@@ -66,6 +80,9 @@ fn read(cleaned: &str, plain: &str, reading: Reading) -> Result<Expr, ParseError
         && let Ok(numeral) = based(&digits.to_uppercase(), Some(radix))
     {
         return Ok(numeral);
+    }
+    if let Some(numeral) = counted_words(plain) {
+        return parse(&numeral, reading);
     }
     match parse(cleaned, reading) {
         // Words alone are text, with their case and articles taken off.
@@ -79,9 +96,18 @@ pub(super) fn reads_as_value(text: &str) -> bool {
     let side = Side::new(text);
     match &side.parsed {
         Ok(Expr::Text(word)) => meaning(word).is_some() || matches!(&**word, "does not exist" | "infinitely many" | "yes" | "no"),
-        Ok(e) => !e.any(&|x| matches!(x, Expr::Text(_))),
+        Ok(e) => !e.any(&|x| match x {
+            Expr::Text(_) => true,
+            Expr::Quantity(_, unit) => unit.is_sentence(),
+            _ => false,
+        }),
         Err(_) => choice(&side.cleaned).is_some(),
     }
+}
+
+/// Whether a text lists several values without an order.
+pub(super) fn is_list(text: &str) -> bool {
+    matches!(&Side::new(text).parsed, Ok(Expr::List(_) | Expr::Set(_) | Expr::Union(_)))
 }
 
 /// Compares a prediction with the gold answer; both are the bare answers, already extracted.
@@ -106,7 +132,7 @@ pub fn compare(gold: &str, prediction: &str, prompt: &str, policy: &MathPolicy) 
         );
     }
     let (g, p) = (Side::new(gold), Side::new(prediction));
-    if g.cleaned.is_empty() {
+    if g.cleaned.is_empty() || g.says_nothing() {
         return Comparison::new(Verdict::Undecided, Proof::BadGold, "the gold answer is empty");
     }
     if let Err(ParseError::Malformed(why)) = &g.parsed {
@@ -118,7 +144,7 @@ pub fn compare(gold: &str, prediction: &str, prompt: &str, policy: &MathPolicy) 
     if canonical(&g.cleaned) == canonical(&p.cleaned) {
         return Comparison::new(Verdict::Correct, Proof::Structural, "the same text");
     }
-    if let Some(found) = choices(&g, &p, prompt, policy) {
+    if let Some(found) = choices(g.written(), p.written(), prompt, policy) {
         return found;
     }
     let outcome = sides_equal(&g, &p, &cx);
@@ -174,9 +200,19 @@ fn sides_equal(g: &Side, p: &Side, cx: &Context<'_>) -> Outcome {
             return again;
         }
     }
+    let (g_binds, p_binds) = (has_joined_divisor(&g.cleaned), has_joined_divisor(&p.cleaned));
+    if g_binds || p_binds {
+        let binding = Reading { slash_binds: true, ..Reading::default() };
+        let other = |side: &Side, binds: bool| if binds { read(&side.cleaned, &side.plain, binding) } else { side.parsed.clone() };
+        let again = pair(g, p, &other(g, g_binds), &other(p, p_binds), cx);
+        if again.is_equal() {
+            return again;
+        }
+    }
     let comma = Reading { decimal_comma: true, ..Reading::default() };
     if cx.policy.decimal_comma {
-        let (a, b) = (is_comma_decimal(&g.cleaned), is_comma_decimal(&p.cleaned));
+        // Two values as gold are seldom one decimal: `2,4` stays a list.
+        let (a, b) = (is_comma_decimal(&g.cleaned) && !is_short_list(&g.cleaned), is_comma_decimal(&p.cleaned));
         let gold = if a && !b { read(&g.cleaned, &g.plain, comma) } else { g.parsed.clone() };
         let pred = if b && !a { read(&p.cleaned, &p.plain, comma) } else { p.parsed.clone() };
         // Only a single number on the other side makes the comma a decimal sign.
@@ -210,10 +246,25 @@ fn pair(g: &Side, p: &Side, gold: &Result<Expr, ParseError>, prediction: &Result
     }
 }
 
+/// `/` before a product written together, such as `/RC` or `/2\pi`.
+fn has_joined_divisor(s: &str) -> bool {
+    s.match_indices('/').any(|(at, _)| {
+        let rest = s[at + 1..].trim_start();
+        let first = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let first = if first.len() == rest.len() { rest.strip_prefix(|c: char| c.is_ascii_alphabetic()).unwrap_or("") } else { first };
+        first.starts_with(|c: char| c.is_ascii_alphabetic() || c == '\\')
+    })
+}
+
 /// `1,234` outside brackets.
 fn has_grouping(s: &str) -> bool {
     let b = s.as_bytes();
     (1..b.len()).any(|i| b[i] == b',' && b[i - 1].is_ascii_digit() && b.get(i + 1..i + 4).is_some_and(|d| d.iter().all(u8::is_ascii_digit)))
+}
+
+/// `2,4`: a list rather than a decimal, which would have more digits or begin with zero.
+fn is_short_list(s: &str) -> bool {
+    s.split_once(',').is_some_and(|(whole, rest)| rest.len() == 1 && !whole.ends_with('0'))
 }
 
 /// One comma between digits, no point: `3,14`.
@@ -222,51 +273,4 @@ fn is_comma_decimal(s: &str) -> bool {
     let commas: Vec<usize> = (0..b.len()).filter(|i| b[*i] == b',').collect();
     matches!(commas[..], [i] if i > 0 && b[i - 1].is_ascii_digit() && b.get(i + 1).is_some_and(u8::is_ascii_digit))
         && !s.contains(['.', '(', '[', '{'])
-}
-
-/// Multiple choice: two letters, or a letter and the text of its option.
-fn choices(g: &Side, p: &Side, prompt: &str, policy: &MathPolicy) -> Option<Comparison> {
-    let gold = choice(&g.cleaned);
-    let pred = choice(&p.cleaned);
-    match (gold, pred) {
-        (Some((a, text)), Some((b, other))) if a.is_ascii_uppercase() => {
-            let correct =
-                a == b && (text.is_empty() || other.is_empty() || plain_text(&text) == plain_text(&other) || policy.choice_letters);
-            let note = if correct { "the same choice" } else { "another choice" };
-            Some(Comparison::new(if correct { Verdict::Correct } else { Verdict::Incorrect }, Proof::Exact, note))
-        }
-        // `(C) 5` against `5`.
-        (Some((_, text)), None) if !text.is_empty() => Some(compare(&text, &p.cleaned, "", policy)),
-        (None, Some((_, text))) if !text.is_empty() && !g.is_text() => Some(compare(&g.cleaned, &text, "", policy)),
-        (Some((letter, _)), None) if policy.choice_letters => {
-            option_text(prompt, letter).map(|text| compare(&text, &p.cleaned, "", policy))
-        }
-        (None, Some((letter, _))) if policy.choice_letters => {
-            option_text(prompt, letter).map(|text| compare(&g.cleaned, &text, "", policy))
-        }
-        _ => None,
-    }
-}
-
-/// The text of option `letter` in the prompt: from its label to the next label or the end of the line.
-fn option_text(prompt: &str, letter: char) -> Option<String> {
-    let label = |c: char| [format!("({c})"), format!("{c})"), format!("{c}."), format!("{c}:")];
-    let next = char::from_u32(u32::from(letter) + 1)?;
-    for (mark, end) in label(letter).into_iter().zip(label(next)) {
-        let found = prompt.match_indices(&mark).filter(|(i, _)| !prompt[..*i].ends_with(char::is_alphanumeric)).last();
-        let Some((at, _)) = found else { continue };
-        let rest = &prompt[at + mark.len()..];
-        let stop = rest.find(&end).into_iter().chain(rest.find('\n')).min().unwrap_or(rest.len());
-        let text = rest[..stop].trim().trim_start_matches(['}', '~', '\\']).trim();
-        let text = text
-            .strip_suffix("\\textbf{")
-            .or_else(|| text.strip_suffix("\\text{"))
-            .unwrap_or(text)
-            .trim()
-            .trim_end_matches(['\\', '&', ' ', '$']);
-        if !text.is_empty() {
-            return Some(text.to_owned());
-        }
-    }
-    None
 }

@@ -58,6 +58,7 @@ impl Parser<'_> {
             }
             Tok::Bar => self.bars(),
             Tok::Op('+') => self.atom(),
+            Tok::Op('_' | '^') => self.counted_before(),
             Tok::Currency(code) => {
                 let value = self.power()?;
                 Ok(Expr::Quantity(Box::new(value), Unit::currency(code)))
@@ -71,12 +72,20 @@ impl Parser<'_> {
     /// What an opening delimiter begins.
     fn opened(&mut self, open: Delim) -> Parsed {
         match open {
+            // `{}_{10}C_{3}`.
+            Delim::Brace if self.peek() == Some(&Tok::Close(Delim::Brace)) && matches!(self.peek_at(1), Some(Tok::Op('_' | '^'))) => {
+                self.at += 2;
+                self.counted_before()
+            }
             Delim::Brace => self.fresh_bars(Self::group),
             Delim::SetBrace => self.fresh_bars(Self::set),
             Delim::Abs => {
                 let inner = self.fresh_bars(Self::list)?;
                 self.expect_close(Delim::Abs)?;
-                Ok(Expr::Call(Func::Abs, vec![inner]))
+                Ok(match inner {
+                    Expr::Matrix(rows) => super::arrays::determinant(rows),
+                    inner => Expr::Call(Func::Abs, vec![inner]),
+                })
             }
             Delim::Floor => self.rounding(Func::Floor, Delim::Floor),
             Delim::Ceil => self.rounding(Func::Ceil, Delim::Ceil),
@@ -116,6 +125,7 @@ impl Parser<'_> {
         {
             return Ok(if name == "sum" { Expr::Add(terms) } else { Expr::Mul(terms) });
         }
+        let (low, body) = unnamed(low, body);
         Ok(Expr::Apply(name.into(), low.into_iter().chain(high).chain(std::iter::once(body)).collect()))
     }
 
@@ -135,6 +145,9 @@ impl Parser<'_> {
                 self.at += 1;
             }
             return Ok(Expr::Var(name.into()));
+        }
+        if let Some(counted) = self.counted(&name)? {
+            return Ok(counted);
         }
         while self.peek() == Some(&Tok::Op('\'')) {
             name.push('\'');
@@ -156,6 +169,23 @@ impl Parser<'_> {
                     _ => {}
                 }
             }
+        }
+        if FUNCTION_NAMES.contains(&&*name)
+            && let [
+                Some(Tok::Op('^')),
+                Some(Tok::Open(Delim::Brace)),
+                Some(Tok::Op('-')),
+                Some(Tok::Num { text, .. }),
+                Some(Tok::Close(Delim::Brace)),
+                Some(Tok::Open(Delim::Paren)),
+            ] = std::array::from_fn(|offset| self.peek_at(offset))
+            && text == "1"
+        {
+            // The inverse function, not one over its value.
+            self.at += 6;
+            let argument = self.fresh_bars(Self::list)?;
+            self.expect_close(Delim::Paren)?;
+            return Ok(Expr::Apply(format!("{name}^-1").into(), vec![argument]));
         }
         let stem = name.trim_end_matches('\'');
         let stem = stem.split('_').next().unwrap_or(stem);
@@ -361,75 +391,38 @@ impl Parser<'_> {
         }
         Ok(vec![if negative { arg.neg() } else { arg }])
     }
-
-    /// The rows of a matrix, a system or a list of lines.
-    fn environment(&mut self, env: &str) -> Parsed {
-        let mut rows = vec![Vec::new()];
-        while !matches!(self.peek(), Some(Tok::End(_)) | None) {
-            match self.peek() {
-                Some(Tok::RowBreak) => {
-                    self.at += 1;
-                    rows.push(Vec::new());
-                }
-                Some(Tok::Op('&' | ',' | ';')) => self.at += 1,
-                _ => {
-                    let cell = self.fresh_bars(|p| p.deeper(Self::cell))?;
-                    if let Some(row) = rows.last_mut() {
-                        row.push(cell);
-                    }
-                }
-            }
-        }
-        if !self.eat(&Tok::End(env)) {
-            return Err(ParseError::Malformed(format!("`\\begin{{{env}}}` without its end")));
-        }
-        rows.retain(|r| !r.is_empty());
-        let matrix = env.contains("matrix") || env == "array";
-        if matrix {
-            if rows.windows(2).any(|w| w[0].len() != w[1].len()) {
-                return opaque("a matrix with rows of different lengths");
-            }
-            return Ok(if env == "vmatrix" { Expr::Apply("det".into(), vec![Expr::Matrix(rows)]) } else { Expr::Matrix(rows) });
-        }
-        let mut lines: Vec<Expr> = rows.into_iter().map(|mut r| if r.len() == 1 { r.remove(0) } else { Expr::Tuple(r) }).collect();
-        Ok(if lines.len() == 1 { lines.remove(0) } else { Expr::List(lines) })
-    }
-
-    /// One cell: a relation or value without separators; an aligned `& = x` continues the cell before.
-    fn cell(&mut self) -> Parsed {
-        let first = self.sum()?;
-        let mut sides = vec![first];
-        let mut rels: Vec<Rel> = Vec::new();
-        loop {
-            if self.peek() == Some(&Tok::Op('&')) && matches!(self.peek_at(1), Some(Tok::Rel(_))) {
-                self.at += 1;
-            }
-            let Some(Tok::Rel(rel)) = self.peek() else { break };
-            rels.push(*rel);
-            self.at += 1;
-            self.eat(&Tok::Op('&'));
-            sides.push(self.sum()?);
-        }
-        Ok(if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) })
-    }
 }
 
 /// The terms of `Σ_{k=low}^{high} body` for literal bounds, a few hundred at most.
 fn terms(low: &Expr, high: &Expr, body: &Expr) -> Option<Vec<Expr>> {
     let Expr::Relation(sides, rels) = low else { return None };
-    let ([Expr::Var(index), Expr::Num(from)], [Rel::Eq], Expr::Num(to)) = (&sides[..], &rels[..], high) else { return None };
+    let ([index, Expr::Num(from)], [Rel::Eq], Expr::Num(to)) = (&sides[..], &rels[..], high) else { return None };
     let (from, to) = (from.value.to_integer().to_i64()?, to.value.to_integer().to_i64()?);
     let size = body.children().len() as i64;
-    if from > to || to - from > 200 || size > 50 {
+    if !is_index(index) || from > to || to - from > 200 || size > 50 {
         return None;
     }
-    fn substitute(e: &Expr, index: &str, k: i64) -> Expr {
-        match e {
-            Expr::Var(v) if **v == *index => Expr::int(k),
-            other => other.map_children(&mut |c| substitute(c, index, k)),
-        }
-    }
-    Some((from..=to).map(|k| substitute(body, index, k)).collect())
+    Some((from..=to).map(|k| with_index(body, index, &Expr::int(k))).collect())
+}
+
+/// The letter that runs; `i` is read as the imaginary unit everywhere else.
+fn is_index(e: &Expr) -> bool {
+    matches!(e, Expr::Var(_) | Expr::Const(Const::I))
+}
+
+fn with_index(e: &Expr, index: &Expr, value: &Expr) -> Expr {
+    if e == index { value.clone() } else { e.map_children(&mut |c| with_index(c, index, value)) }
+}
+
+/// The bound and the body with one name for whatever letter runs, told apart by how deep sums are nested.
+fn unnamed(low: Option<Expr>, body: Expr) -> (Option<Expr>, Expr) {
+    let index = match &low {
+        Some(Expr::Relation(sides, _)) if is_index(&sides[0]) => sides[0].clone(),
+        _ => return (low, body),
+    };
+    let nested = body.variables().iter().filter(|name| name.starts_with('§')).count();
+    let name = Expr::Var(format!("§{nested}").into());
+    (low.map(|low| with_index(&low, &index, &name)), with_index(&body, &index, &name))
 }
 
 /// `d/dx` as the top and bottom of a fraction.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::repair::repaired;
+
 /// LaTeX or ASCII for mathematical characters outside ASCII.
 const LATEX: &[(char, &str)] = &[
     ('−', "-"),
@@ -136,6 +138,7 @@ const LATEX: &[(char, &str)] = &[
     ('｜', "|"),
     ('∣', "|"),
     ('￥', "¥"),
+    ('¢', "\\text{ cents}"),
     ('\u{a0}', " "),
     ('\u{2009}', " "),
     ('\u{200a}', " "),
@@ -272,6 +275,14 @@ fn unwrap_once(s: &str) -> Option<&str> {
     None
 }
 
+/// The answer without the sign that announces it: `∴ 42`, `=> 42`.
+fn without_arrow(s: &str) -> &str {
+    const ARROWS: [&str; 12] =
+        ["=>", "->", "-->", "==>", "⇒", "→", "∴", "\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "\\rightarrow"];
+    let rest = ARROWS.iter().filter_map(|arrow| s.strip_prefix(arrow)).min_by_key(|rest| rest.len());
+    rest.map(str::trim_start).filter(|rest| !rest.is_empty()).unwrap_or(s)
+}
+
 /// The answer as the lexer takes it.
 pub(super) fn clean(raw: &str) -> String {
     let text = to_latex(raw);
@@ -279,7 +290,7 @@ pub(super) fn clean(raw: &str) -> String {
     while let Some(inner) = unwrap_once(s) {
         s = inner.trim();
     }
-    let mut out = s.to_owned();
+    let mut out = without_arrow(s).to_owned();
     for (from, to) in [("\\$", "\\dollar "), ("\\(", " "), ("\\)", " "), ("\\[", " "), ("\\]", " "), ("**", " ")] {
         // `\\[2pt]` is a row break with a skip, `2**3` a power.
         let skip = (from.starts_with("\\[") || from.starts_with("\\]")) && out.contains("\\\\[");
@@ -295,7 +306,10 @@ pub(super) fn clean(raw: &str) -> String {
         let lone = out.matches('$').count() % 2 == 1;
         out = out.replace('$', if lone { "\\dollar " } else { " " });
     }
-    out
+    match repaired(&out) {
+        Cow::Owned(mended) => mended,
+        Cow::Borrowed(_) => out,
+    }
 }
 
 /// The text that structural equality compares: no spaces, sizing or style, one spelling per command.

@@ -2,10 +2,10 @@
 
 use num_traits::Signed;
 
-use super::ast::{Expr, Func, Rel};
+use super::ast::{Const, Expr, Func, Rel};
 use super::exact::exact;
 use super::policy::MathPolicy;
-use super::relations::{is_name, minutes, ratios_equal, relations_equal};
+use super::relations::{is_name, ratios_equal, relations_equal, same_time};
 use super::rounding::Rounding;
 use super::scalar::{Outcome, scalar_equal};
 use super::sets::{is_set_like, real_set};
@@ -149,9 +149,17 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         (Expr::Text(t), product @ Expr::Mul(_)) | (product @ Expr::Mul(_), Expr::Text(t)) => {
             return if letters(product).is_some_and(|l| l == **t) { SAME } else { DIFFERENT };
         }
+        (Expr::Text(t), Expr::Const(Const::Infinity)) | (Expr::Const(Const::Infinity), Expr::Text(t)) if &**t == "infinitely many" => {
+            return SAME;
+        }
+        // `\triangle ABC` and `ABC`.
+        (Expr::Var(v), product @ Expr::Mul(_)) | (product @ Expr::Mul(_), Expr::Var(v)) if v.contains(' ') => {
+            let name = v.split_once(' ').map(|(_, name)| name.to_lowercase());
+            return if letters(product) == name { SAME } else { DIFFERENT };
+        }
         (Expr::Clock(a, h), Expr::Clock(b, k)) => return if (a, h) == (b, k) { SAME } else { DIFFERENT },
-        (Expr::Clock(a, _), Expr::Ratio(r)) | (Expr::Ratio(r), Expr::Clock(a, _)) => {
-            return if minutes(r) == Some(*a) { SAME } else { DIFFERENT };
+        (Expr::Clock(a, half), Expr::Ratio(r)) | (Expr::Ratio(r), Expr::Clock(a, half)) => {
+            return if same_time(*a, *half, r) { SAME } else { DIFFERENT };
         }
         (Expr::Based(a, m, x), Expr::Based(b, n, y)) => {
             return if m == n && a == b || m != n && x == y { Outcome::Equal(Proof::Exact) } else { Outcome::Different(Proof::Exact) };

@@ -91,6 +91,8 @@ pub(super) struct Reading {
     pub(super) comma_splits: bool,
     /// `3,5` is three and a half.
     pub(super) decimal_comma: bool,
+    /// `t/RC` divides by the whole product of what is written together.
+    pub(super) slash_binds: bool,
 }
 
 pub(super) struct Lexer<'a> {

@@ -6,11 +6,14 @@
 //! probable. What conventions leave open is a field of [`MathPolicy`].
 
 mod answer;
+mod arrays;
 mod ast;
 mod atoms;
 mod big;
+mod choices;
 mod clean;
 mod compare;
+mod counting;
 mod exact;
 mod lex_command;
 mod lex_number;
@@ -24,6 +27,7 @@ mod parser;
 mod policy;
 mod real;
 mod relations;
+mod repair;
 mod reply;
 mod rounding;
 mod scalar;
@@ -38,4 +42,5 @@ mod work;
 
 pub use answer::{Comparison, compare};
 pub use policy::MathPolicy;
+pub use reply::final_answer;
 pub(crate) use verifier::build;

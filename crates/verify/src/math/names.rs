@@ -286,7 +286,16 @@ const SHORT_WORDS: &[&str] = &[
 /// Whether at least two words of running text stand in `src`.
 pub(super) fn is_prose(src: &str) -> bool {
     let word = |w: &&str| w.len() >= 2 && w.bytes().all(|b| b.is_ascii_alphabetic()) && plain(w, false, w).is_none() && !units::is_unit(w);
-    src.contains(' ') && src.split(' ').map(|w| w.trim_matches([',', '.', ';', ':'])).filter(word).count() >= 2
+    // Beside an operator letters are factors: `ab + bc + ca`.
+    let operator = |w: &str| matches!(w, "+" | "-" | "=" | "*" | "/" | "<" | ">" | "^" | "\\cdot" | "\\times" | "\\le" | "\\ge");
+    let (mut count, mut after_operator) = (0, false);
+    let mut words = src.split(' ').filter(|w| !w.is_empty()).peekable();
+    while let Some(w) = words.next() {
+        let factor = after_operator || words.peek().is_some_and(|next| operator(next));
+        after_operator = operator(w);
+        count += usize::from(!factor && word(&w.trim_matches([',', '.', ';', ':'])));
+    }
+    count >= 2
 }
 
 /// Whether a letter run is a word rather than a product of variables.

@@ -21,6 +21,7 @@ pub(super) struct Parser<'a> {
     links: u32,
     /// Inside `]a, b[`, where `[` closes.
     pub(super) reversed: bool,
+    slash_binds: bool,
 }
 
 pub(super) type Parsed = Result<Expr, ParseError>;
@@ -35,7 +36,7 @@ pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
     if toks.is_empty() {
         return opaque("nothing to read");
     }
-    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, reversed: false };
+    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, reversed: false, slash_binds: reading.slash_binds };
     if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
         parser.at += 1;
     }
@@ -261,7 +262,8 @@ impl<'a> Parser<'a> {
                 Tok::Op('/') => {
                     self.at += 1;
                     self.link()?;
-                    acc.over(self.signed_power()?)
+                    let divisor = self.signed_power()?;
+                    acc.over(self.bound_together(divisor)?)
                 }
                 Tok::Word("to", _) => break,
                 Tok::Open(Delim::Brace) if matches!(self.peek_at(1), Some(Tok::Word(..))) => {
@@ -295,6 +297,17 @@ impl<'a> Parser<'a> {
             };
         }
         Ok(if negative { acc.neg() } else { acc })
+    }
+
+    /// With `slash_binds`, what stands directly after a divisor belongs to it.
+    fn bound_together(&mut self, mut divisor: Expr) -> Parsed {
+        while self.slash_binds
+            && !self.space_before()
+            && matches!(self.peek(), Some(Tok::Name(_) | Tok::Const(_) | Tok::Sqrt | Tok::Func(_)))
+        {
+            divisor = divisor.times(self.power()?);
+        }
+        Ok(divisor)
     }
 
     /// Two numerals side by side are no product.
@@ -381,7 +394,10 @@ impl<'a> Parser<'a> {
         match self.peek() {
             Some(Tok::Num { .. } | Tok::Name(_) | Tok::Func(_) | Tok::Const(_) | Tok::Frac | Tok::Sqrt | Tok::Binom | Tok::Big(_)) => true,
             Some(Tok::Open(Delim::Paren)) => self.peek_at(1) != Some(&Tok::Mod),
-            Some(Tok::Open(Delim::Bracket)) => !self.reversed,
+            // A bracket before nothing closes, as in `[2, ∞[`.
+            Some(Tok::Open(Delim::Bracket)) => {
+                !self.reversed && !matches!(self.peek_at(1), None | Some(Tok::Union | Tok::Inter | Tok::Close(_) | Tok::And | Tok::Or))
+            }
             Some(Tok::Open(_)) => true,
             Some(Tok::Begin(_)) => true,
             Some(Tok::Bar) => self.bars == 0,

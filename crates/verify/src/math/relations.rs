@@ -166,9 +166,15 @@ pub(super) fn ratios_equal(g: &[Expr], p: &[Expr], cx: &Context<'_>) -> Outcome 
     }))
 }
 
-/// Hours and minutes of `4:35` as minutes, where it can be a time.
-pub(super) fn minutes(parts: &[Expr]) -> Option<u32> {
-    let [Expr::Num(h), Expr::Num(m)] = parts else { return None };
-    let (h, m) = (h.value.to_integer().to_u32()?, m.value.to_integer().to_u32()?);
-    (h < 24 && m < 60).then_some(h * 60 + m)
+/// Whether `4:35` can be the time `minutes` after twelve in the given half of the day (`true`: afternoon). From 13:00 on, and
+/// at 0:35, it states its half itself.
+pub(super) fn same_time(minutes: u32, afternoon: Option<bool>, parts: &[Expr]) -> bool {
+    const HALF: u32 = 12 * 60;
+    let [Expr::Num(h), Expr::Num(m)] = parts else { return false };
+    let (Some(h), Some(m)) = (h.value.to_integer().to_u32(), m.value.to_integer().to_u32()) else { return false };
+    if h >= 24 || m >= 60 {
+        return false;
+    }
+    let written = h * 60 + m;
+    if (1..=12).contains(&h) { written % HALF == minutes } else { written == minutes + if afternoon == Some(true) { HALF } else { 0 } }
 }

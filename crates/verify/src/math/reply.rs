@@ -2,27 +2,119 @@
 
 use std::borrow::Cow;
 
-use super::answer::{Comparison, compare, reads_as_value};
+use super::answer::{Comparison, compare, is_list, reads_as_value};
 use super::policy::MathPolicy;
-use crate::extract::{ExtractOptions, Extracted, How, all_answers, extract};
+use super::repair::control_characters;
+use super::words::number;
+use crate::Verdict;
+use crate::extract::{ExtractOptions, Extracted, How, Which, all_answers, end_of_thinking, extract};
 
 /// Text longer than this after a phrase or on the last line is searched for its value at the end only.
 const MAX_PROSE: usize = 2_000;
 
+/// More boxes than this in one reply are no list of values.
+const MAX_BOXES: usize = 12;
+
+/// An answer found in a reply, and whether a sentence had to be read for it.
+struct Found<'r> {
+    text: Cow<'r, str>,
+    /// All of the sentence.
+    sentence: Option<&'r str>,
+}
+
 /// Compares the answer in `reply` with the gold; `None` when the reply holds no answer. Returns the answer read as well.
 pub(super) fn judge(gold: &str, prompt: &str, reply: &str, options: &ExtractOptions, policy: &MathPolicy) -> Option<(Comparison, String)> {
-    let answer = answer_in(reply, options).or_else(|| {
+    let reply = &*control_characters(reply);
+    let gold = &*control_characters(gold);
+    let found = answer_in(reply, options).or_else(|| {
         // Signs alone, such as `\{\}`, are no line of text but may be an answer.
         let whole = reply.trim();
-        (whole.len() <= MAX_PROSE && !whole.is_empty() && reads_as_value(whole)).then_some(Cow::Borrowed(whole))
+        (whole.len() <= MAX_PROSE && !whole.is_empty() && reads_as_value(whole))
+            .then_some(Found { text: Cow::Borrowed(whole), sentence: None })
     })?;
     let gold = gold_answer(gold);
-    let comparison = compare(&gold, &answer, prompt, policy);
-    Some((comparison, answer.into_owned()))
+    let comparison = compare(&gold, &found.text, prompt, policy);
+    if comparison.verdict == Verdict::Correct {
+        return Some((comparison, found.text.into_owned()));
+    }
+    for other in other_readings(&gold, reply, &found, options) {
+        let again = compare(&gold, &other, prompt, policy);
+        if again.verdict == Verdict::Correct {
+            return Some((again, other));
+        }
+    }
+    Some((comparison, found.text.into_owned()))
+}
+
+/// The final answer of a reply as the `math` verifier reads it, without a gold to compare with; `None` where there is none.
+#[must_use]
+pub fn final_answer(reply: &str, options: &ExtractOptions) -> Option<String> {
+    answer_in(&control_characters(reply), options).map(|found| found.text.into_owned())
+}
+
+/// What else the reply may have meant, given the form of the gold.
+fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractOptions) -> Vec<String> {
+    let mut readings = Vec::new();
+    if let Some(sentence) = found.sentence {
+        // `x² = 36` in a sentence, where a value was asked for.
+        if !gold.contains(['=', '<', '>'])
+            && let Some((_, value)) = found.text.rsplit_once('=')
+            && reads_as_value(value)
+        {
+            readings.push(value.to_owned());
+        }
+        // An exclamation, not a factorial.
+        if let Some(value) = found.text.strip_suffix('!')
+            && reply.trim_end().ends_with('!')
+            && is_prose(reply)
+        {
+            readings.push(value.to_owned());
+        }
+        if let Some(number) = spelt_number(sentence) {
+            readings.push(number);
+        }
+        // "It is an ellipse."
+        if !reads_as_value(gold) {
+            readings.push(sentence.to_owned());
+            readings.extend(after_copula(sentence).filter(|tail| !is_verdict(tail)).map(str::to_owned));
+        }
+    }
+    // Boxes all over the reply, one for each value of the gold.
+    if options.which == Which::Last && (gold.contains([',', ';']) || gold.contains(" and ") || gold.contains(" or ")) {
+        let from = if options.after_think { end_of_thinking(reply).unwrap_or(0) } else { 0 };
+        let boxes: Vec<&str> =
+            all_answers(reply).into_iter().filter(|a| a.how == How::Boxed && a.span.start >= from).map(|a| a.text).collect();
+        if boxes.len() >= 2 && boxes.len() <= MAX_BOXES && is_list(gold) {
+            readings.push(boxes.join(", "));
+        }
+    }
+    readings
+}
+
+/// "True" at the end of a sentence says something of its subject, which is the answer only where no statement is.
+fn is_verdict(tail: &str) -> bool {
+    let word = tail.trim_end_matches(['.', '!', '}']).to_lowercase();
+    matches!(word.as_str(), "true" | "false" | "correct" | "incorrect" | "right" | "wrong" | "yes" | "no")
+}
+
+/// The only number of a sentence, in words.
+fn spelt_number(text: &str) -> Option<String> {
+    if text.len() > 300 || text.contains(|c: char| c.is_ascii_digit() || c == '$' || c == '\\') {
+        return None;
+    }
+    let words: Vec<&str> = text.split([' ', ',', '.']).filter(|w| !w.is_empty()).collect();
+    let counts = |w: &str| number(w).is_some() && w != "a" && w != "second";
+    let start = words.iter().position(|w| counts(w))?;
+    let run = words[start..].iter().take_while(|w| counts(w) || **w == "and").count();
+    let parts =
+        words[start + run..].iter().any(|w| counts(w) || matches!(*w, "half" | "halves" | "quarter" | "quarters" | "thirds" | "times"));
+    let value = number(&words[start..start + run].join(" "))?;
+    // "One" is a pronoun as often as a number.
+    (!parts && value != num_bigint::BigInt::from(1)).then(|| value.to_string())
 }
 
 /// The bare answer in a reply.
-fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Cow<'r, str>> {
+fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Found<'r>> {
     let mut found = extract(reply, options)?;
     // `0.333...`: the dots are part of the numeral, not of the sentence.
     let tail = &reply[found.span.end..];
@@ -30,26 +122,27 @@ fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Cow<'r, str
         found.span.end += 3;
         found.text = &reply[found.span.clone()];
     }
-    match found.how {
-        How::Boxed => Some(match boxed_list(reply, &found) {
+    let sentence = matches!(found.how, How::Phrase | How::LastLine).then_some(found.text);
+    let text = match found.how {
+        How::Boxed => match boxed_list(reply, &found) {
             Cow::Borrowed(text) if is_prose(text) && !reads_as_value(text) => {
                 // A sentence in the box: `\text{The answer is } 5`.
                 let tail = after_copula(text).map(|t| t.trim_start_matches(['}', ' ']));
                 Cow::Borrowed(tail.filter(|t| reads_as_value(t)).unwrap_or(text))
             }
             list => list,
-        }),
-        How::AnswerTag | How::Hashes | How::Unclosed => Some(refined(found.text)),
-        How::Phrase => Some(refined(found.text)),
+        },
+        How::AnswerTag | How::Hashes | How::Unclosed | How::Phrase => refined(found.text),
         How::LastLine => {
             // A bare answer over several lines, such as a matrix.
             let whole = reply.trim();
             if whole.len() <= MAX_PROSE && whole.contains('\n') && reads_as_value(whole) {
-                return Some(Cow::Borrowed(whole));
+                return Some(Found { text: Cow::Borrowed(whole), sentence: None });
             }
-            Some(earlier_line(reply, &found).unwrap_or_else(|| refined(found.text)))
+            earlier_line(reply, &found).unwrap_or_else(|| refined(found.text))
         }
-    }
+    };
+    Some(Found { text, sentence })
 }
 
 /// Where the last line only comments, without digit or formula, the statement on one of the two lines before it.
@@ -71,7 +164,18 @@ fn gold_answer(gold: &str) -> Cow<'_, str> {
             return if found.how == How::Boxed { boxed_list(gold, &found) } else { Cow::Borrowed(found.text) };
         }
     }
-    if is_prose(gold) { refined(gold) } else { Cow::Borrowed(gold) }
+    // `Answer: 9`, as some files have it.
+    let announced = gold.len() <= MAX_PROSE && gold.trim_start().get(..3).is_some_and(|head| head.eq_ignore_ascii_case("ans"));
+    if announced && let Some(found) = extract(gold, &ExtractOptions::default()).filter(|found| found.how == How::Phrase) {
+        return refined(found.text);
+    }
+    if !is_prose(gold) {
+        return Cow::Borrowed(gold);
+    }
+    match refined(gold) {
+        Cow::Borrowed(part) if is_verdict(part) => Cow::Borrowed(gold),
+        part => part,
+    }
 }
 
 /// `\boxed{1} and \boxed{2}`: boxes with nothing but a connective between them are one answer.
@@ -96,16 +200,23 @@ fn boxed_list<'r>(reply: &'r str, last: &Extracted<'r>) -> Cow<'r, str> {
 fn is_connective(between: &str) -> bool {
     let mut rest = between.replace("\\boxed", " ").replace("\\fbox", " ").replace("\\text", " ").replace("\\quad", " ").replace("\\,", " ");
     rest.retain(|c| !matches!(c, '$' | '{' | '}' | '\\' | '(' | ')' | '[' | ']' | ',' | ' ' | '\n' | ';' | '*'));
+    // `x = \boxed{2} and y = \boxed{3}`: the name of the next value.
+    if let Some(name) = rest.strip_suffix('=') {
+        let word = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+        let letter = word.chars().next_back().filter(char::is_ascii_alphabetic);
+        rest.truncate(word.len() - usize::from(letter.is_some()));
+    }
     rest.is_empty() && between.contains([',', ';']) || matches!(rest.as_str(), "and" | "or" | "和" | "或" | "et" | "ou")
 }
 
 /// The value in a phrase: all of it when it reads as one, otherwise what stands out in it.
 fn refined(text: &str) -> Cow<'_, str> {
-    let text = text.trim();
+    let text = without_connective(text.trim());
     if reads_as_value(text) {
         return Cow::Borrowed(text);
     }
-    let prose = is_prose(text).then(|| [after_copula(text), last_number(text)]);
+    let speaks = is_prose(text) || [" equals ", " is ", " vaut "].iter().any(|verb| text.contains(verb));
+    let prose = speaks.then(|| [after_copula(text), last_number(text)]);
     for candidate in [math_segment(text), emphasis(text)].into_iter().chain(prose.into_iter().flatten()).flatten() {
         if reads_as_value(candidate) {
             return Cow::Borrowed(candidate);
@@ -114,24 +225,64 @@ fn refined(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
+/// The sentence without the word that joins it to the one before.
+fn without_connective(text: &str) -> &str {
+    const WORDS: [&str; 12] = ["So", "Thus", "Hence", "Therefore", "Then", "Finally", "Donc", "Alors", "所以", "因此", "故", "综上"];
+    WORDS
+        .iter()
+        .find_map(|word| text.strip_prefix(word).filter(|rest| !word.is_ascii() || rest.starts_with([' ', ','])))
+        .map_or(text, |rest| rest.trim_start_matches([',', '，', ' ', ':']))
+}
+
 /// Running text: two words at least, or Chinese.
 fn is_prose(text: &str) -> bool {
-    let word = |w: &&str| w.len() >= 2 && w.chars().all(|c| c.is_alphabetic() || c == '\'');
+    let word = |w: &&str| *w == "I" || w.len() >= 2 && w.chars().all(|c| c.is_alphabetic() || c == '\'');
     text.split_whitespace().map(|w| w.trim_matches(|c: char| c.is_ascii_punctuation())).filter(word).count() >= 2
         || text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
 }
 
-/// The last `$…$`, `\(…\)` or `\[…\]`.
+/// The formula that a sentence states: the last one directly after "is" or "equals", else the last, approximations aside.
 fn math_segment(text: &str) -> Option<&str> {
     for (open, close) in [("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$")] {
-        if let Some(end) = text.rfind(close)
-            && let Some(start) = text[..end].rfind(open)
-            && start + open.len() < end
+        let mut head = text;
+        let (mut last, mut approximation) = (None, None);
+        while let Some(end) = head.rfind(close)
+            && let Some(start) = head[..end].rfind(open)
         {
-            return Some(text[start + open.len()..end].trim());
+            let segment = head.get(start + open.len()..end).unwrap_or("").trim();
+            head = &head[..start];
+            if segment.is_empty() {
+                break;
+            }
+            if approximates(head) || segment.starts_with("\\approx") {
+                approximation = approximation.or(Some(segment));
+            } else if states(head) {
+                return Some(segment);
+            } else {
+                last = last.or(Some(segment));
+            }
+        }
+        if last.or(approximation).is_some() {
+            return last.or(approximation);
         }
     }
     None
+}
+
+/// Whether the words before a formula state it.
+fn states(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '*', ':', '\n']);
+    [" is", " are", " equals", " equal to", "为", "是", " est", " sont", " vaut", " be", " gives", " giving", " get", " obtain", " yields"]
+        .iter()
+        .any(|word| before.ends_with(word))
+}
+
+/// Whether the words before a formula announce an approximation.
+fn approximates(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '(']);
+    ["approximately", "about", "roughly", "around", "≈", "approx.", "约", "约为", "environ", "nearly"]
+        .iter()
+        .any(|word| before.ends_with(word))
 }
 
 /// The last `**…**`.
@@ -149,7 +300,17 @@ fn after_copula(text: &str) -> Option<&str> {
     ];
     let at = marks.iter().filter_map(|m| text.rfind(m).map(|i| i + m.len())).max()?;
     let tail = text[at..].trim().trim_end_matches(['.', '!', ',']);
-    (!tail.is_empty()).then_some(tail)
+    let denied = text[..at].ends_with("不是") || tail.split_once(' ').is_some_and(|(word, _)| word == "not");
+    (!tail.is_empty() && !denied).then_some(tail)
+}
+
+/// Whether the words before a value say that it is something else: "not", "greater than".
+fn denies(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '$', '*']);
+    before.ends_with("不是")
+        || [" not", "greater than", "less than", "more than", "fewer than", "larger than", "smaller than", "between", "other than"]
+            .iter()
+            .any(|words| before.ends_with(words))
 }
 
 /// The last numeral, with its sign, separators and percent or currency sign.
@@ -170,5 +331,5 @@ fn last_number(text: &str) -> Option<&str> {
         start -= 1;
     }
     let end = end + usize::from(bytes.get(end) == Some(&b'%'));
-    text.get(start..end)
+    if text.get(..start).is_some_and(denies) { None } else { text.get(start..end) }
 }

@@ -25,9 +25,18 @@ pub(super) fn simplify(e: &Expr) -> Expr {
             }
             _ => e.clone(),
         },
+        // The point `A(3, 4)`.
+        Expr::Mul(v) if matches!(&v[..], [Expr::Var(name), Expr::Tuple(_)] if is_point_name(name)) => v[1].clone(),
+        Expr::Apply(name, v) if v.len() >= 2 && is_point_name(name) => Expr::Tuple(v.clone()),
         Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
         _ => e.clone(),
     }
+}
+
+/// A capital letter, perhaps with an index or a prime.
+fn is_point_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_uppercase()) && chars.all(|c| c.is_ascii_digit() || matches!(c, '_' | '\''))
 }
 
 /// Quantities of one dimension in falling units, such as 2 hours and 30 minutes.

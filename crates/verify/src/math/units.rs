@@ -17,6 +17,9 @@ pub(super) struct Unit {
     pub(super) label: String,
 }
 
+/// The label of radians: no dimension, but no degrees either.
+pub(super) const RADIAN: &str = "radian";
+
 /// One row of the unit table: names, dimension, scale as a fraction of the base unit.
 struct Row(&'static str, Dimension, i64, i64);
 
@@ -44,11 +47,14 @@ const NONE: Dimension = [0; 8];
 /// Conversions are exact by definition (international yard and pound, SI).
 const TABLE: &[Row] = &[
     Row("m meter meters metre metres mètre mètres 米", LENGTH, 1, 1),
-    Row("km kilometer kilometers kilometre kilometres kilomètres 千米 公里", LENGTH, 1000, 1),
-    Row("dm decimeter decimeters decimetre decimetres 分米", LENGTH, 1, 10),
-    Row("cm centimeter centimeters centimetre centimetres 厘米", LENGTH, 1, 100),
-    Row("mm millimeter millimeters millimetre millimetres 毫米", LENGTH, 1, 1000),
-    Row("nm nanometer nanometers", LENGTH, 1, 1_000_000_000),
+    Row("km kilometer kilometers kilometre kilometres kilomètre kilomètres 千米 公里", LENGTH, 1000, 1),
+    Row("dm decimeter decimeters decimetre decimetres décimètre décimètres 分米", LENGTH, 1, 10),
+    Row("cm centimeter centimeters centimetre centimetres centimètre centimètres 厘米", LENGTH, 1, 100),
+    Row("mm millimeter millimeters millimetre millimetres millimètre millimètres 毫米", LENGTH, 1, 1000),
+    Row("μm um mum micron microns micrometer micrometers micrometre micrometres", LENGTH, 1, 1_000_000),
+    Row("nm nanometer nanometers nanometre nanometres", LENGTH, 1, 1_000_000_000),
+    Row("Å Angstrom Angstroms angstrom angstroms", LENGTH, 1, 10_000_000_000),
+    Row("pm picometer picometers", LENGTH, 1, 1_000_000_000_000),
     Row("in inch inches", LENGTH, 254, 10_000),
     Row("ft foot feet", LENGTH, 3048, 10_000),
     Row("yd yard yards", LENGTH, 9144, 10_000),
@@ -70,11 +76,14 @@ const TABLE: &[Row] = &[
     Row("ton tons tonne tonnes t 吨", MASS, 1000, 1),
     Row("s sec secs second seconds seconde secondes 秒", TIME, 1, 1),
     Row("ms millisecond milliseconds", TIME, 1, 1000),
+    Row("μs us mus microsecond microseconds", TIME, 1, 1_000_000),
+    Row("ns nanosecond nanoseconds", TIME, 1, 1_000_000_000),
     Row("min mins minute minutes 分钟", TIME, 60, 1),
     Row("h hr hrs hour hours heure heures 小时", TIME, 3600, 1),
     Row("d day days jour jours 天", TIME, 86_400, 1),
     Row("week weeks 周", TIME, 604_800, 1),
     Row("A amp amps ampere amperes", CURRENT, 1, 1),
+    Row("mA milliampere milliamperes", CURRENT, 1, 1000),
     Row("K kelvin kelvins", TEMPERATURE, 1, 1),
     Row("mol mole moles", AMOUNT, 1, 1),
     Row("dollar dollars USD usd bucks buck 美元", MONEY, 1, 1),
@@ -83,21 +92,33 @@ const TABLE: &[Row] = &[
     Row("Hz hertz", FREQUENCY, 1, 1),
     Row("kHz kilohertz", FREQUENCY, 1000, 1),
     Row("MHz megahertz", FREQUENCY, 1_000_000, 1),
+    Row("GHz gigahertz", FREQUENCY, 1_000_000_000, 1),
     Row("N newton newtons", FORCE, 1, 1),
     Row("kN", FORCE, 1000, 1),
     Row("J joule joules", ENERGY, 1, 1),
     Row("kJ kilojoule kilojoules", ENERGY, 1000, 1),
+    Row("MJ megajoule megajoules", ENERGY, 1_000_000, 1),
+    Row("mJ millijoule millijoules", ENERGY, 1, 1000),
+    Row("erg ergs", ENERGY, 1, 10_000_000),
     Row("kWh", ENERGY, 3_600_000, 1),
     Row("W watt watts", POWER, 1, 1),
     Row("kW kilowatt kilowatts", POWER, 1000, 1),
+    Row("MW megawatt megawatts", POWER, 1_000_000, 1),
+    Row("mW milliwatt milliwatts", POWER, 1, 1000),
     Row("Pa pascal pascals", PRESSURE, 1, 1),
-    Row("kPa", PRESSURE, 1000, 1),
+    Row("kPa kilopascal kilopascals", PRESSURE, 1000, 1),
+    Row("MPa", PRESSURE, 1_000_000, 1),
+    Row("atm atmosphere atmospheres", PRESSURE, 101_325, 1),
+    Row("bar bars", PRESSURE, 100_000, 1),
     Row("C coulomb coulombs", CHARGE, 1, 1),
     Row("V volt volts", VOLTAGE, 1, 1),
+    Row("mV millivolt millivolts", VOLTAGE, 1, 1000),
+    Row("kV kilovolt kilovolts", VOLTAGE, 1000, 1),
     Row("Ω ohm ohms Omega", RESISTANCE, 1, 1),
+    Row("kΩ kOmega kiloohm kiloohms", RESISTANCE, 1000, 1),
     Row("mph", SPEED, 1_609_344, 3_600_000),
     Row("kph kmh kmph", SPEED, 1000, 3600),
-    Row("radian radians rad unit units 个 只 人 岁 名 本 块 元 条 张 次 种 件 棵 支", NONE, 1, 1),
+    Row("unit units 个 只 人 岁 名 本 块 元 条 张 次 种 件 棵 支", NONE, 1, 1),
 ];
 
 impl Unit {
@@ -107,7 +128,13 @@ impl Unit {
 
     /// Something counted or a unit outside the table.
     pub(super) fn labelled(word: &str) -> Self {
-        let label = singular(word);
+        let label = match singular(word).as_str() {
+            "euro" => "eur".to_owned(),
+            "yen" | "yuan" | "rmb" | "cny" | "renminbi" => "jpy".to_owned(),
+            "rupee" => "inr".to_owned(),
+            "rad" => RADIAN.to_owned(),
+            other => other.to_owned(),
+        };
         // A year is twelve months, but neither is a number of days.
         if label == "year" {
             return Self { label: "month".into(), scale: BigRational::from_integer(BigInt::from(12)), ..Self::none() };
@@ -128,6 +155,13 @@ impl Unit {
 
     pub(super) fn is_none(&self) -> bool {
         self.dimension == NONE && self.scale.is_one() && self.label.is_empty()
+    }
+
+    /// Running text that was taken for what is counted.
+    pub(super) fn is_sentence(&self) -> bool {
+        self.label
+            .split(' ')
+            .any(|w| matches!(w, "is" | "are" | "the" | "so" | "we" | "that" | "this" | "it" | "was" | "which" | "have" | "has"))
     }
 
     pub(super) fn times(&self, other: &Self) -> Self {

@@ -11,7 +11,7 @@ use super::exact::{exact, integer_power};
 use super::numeric::evaluate;
 use super::real::{Interval, Real};
 use super::scalar::{Outcome, scalar_equal};
-use super::units::Unit;
+use super::units::{RADIAN, Unit};
 use crate::Proof;
 
 /// A value and what was written around it.
@@ -193,9 +193,14 @@ fn percents(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
 
 /// One side has a degree sign: the other may be radians, or degrees without the sign.
 fn angles(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
+    let measure = if g.degrees { &p.unit } else { &g.unit };
+    let in_radians = measure.as_ref().is_some_and(|unit| unit.label == RADIAN);
+    if !in_radians && measure.as_ref().is_some_and(|unit| !unit.is_none()) {
+        return Outcome::Different(Proof::Structural);
+    }
     let signed = |m: &Measured| if m.degrees { Expr::Degrees(Box::new(m.value.clone())) } else { m.value.clone() };
     let radians = scalar_equal(&signed(g), &signed(p), cx.work);
-    if radians.is_equal() || !cx.policy.units_optional {
+    if radians.is_equal() || in_radians || !cx.policy.units_optional {
         return radians;
     }
     let other = if g.degrees { &p.value } else { &g.value };

@@ -93,7 +93,7 @@ fn lookup(table: &[(&str, i64)], word: &str) -> Option<i64> {
 /// An integer in English, French or Chinese words, or an ordinal (`third`, `3rd`).
 pub(super) fn number(text: &str) -> Option<BigInt> {
     let lower = text.trim().to_lowercase();
-    if let Some(n) = chinese(&lower) {
+    if let Some(n) = chinese(lower.strip_suffix(['个', '种', '人', '次', '元', '天', '只', '条']).unwrap_or(&lower)) {
         return Some(n);
     }
     let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
@@ -140,6 +140,13 @@ fn chinese(text: &str) -> Option<BigInt> {
                 '十' => 10,
                 '百' => 100,
                 '千' => 1_000,
+                '万' => {
+                    // What precedes is counted in ten thousands.
+                    total = (total + digit).max(1).checked_mul(10_000)?;
+                    digit = 0;
+                    any = true;
+                    continue;
+                }
                 _ => return None,
             };
             total += digit.max(1) * m;
@@ -155,21 +162,51 @@ fn fraction(text: &str) -> Option<BigRational> {
     if matches!(text, "half" | "moitié" | "一半") {
         return Some(BigRational::new(BigInt::from(1), BigInt::from(2)));
     }
+    if let Some((bottom, top)) = text.split_once("分之") {
+        let part = |s: &str| s.parse::<BigInt>().ok().or_else(|| chinese(s));
+        let (bottom, top) = (if bottom == "百" { BigInt::from(100) } else { part(bottom)? }, part(top)?);
+        return (!bottom.is_zero()).then(|| BigRational::new(top, bottom));
+    }
+    // "two and a third", without the article.
+    if let Some((whole, rest)) = text.split_once(" and ")
+        && let Some(whole) = number(whole)
+        && let Some(part) = fraction(rest).or_else(|| Some(BigRational::new(BigInt::from(1), denominator(rest)?.into())))
+    {
+        return Some(BigRational::from_integer(whole) + part);
+    }
     let (top, bottom) = text.rsplit_once([' ', '-'])?;
-    let bottom = match bottom.strip_suffix('s').unwrap_or(bottom) {
-        "half" | "halve" => 2,
-        "third" => 3,
-        "quarter" | "fourth" => 4,
-        "fifth" => 5,
-        "sixth" => 6,
-        "seventh" => 7,
-        "eighth" => 8,
-        "ninth" => 9,
-        "tenth" => 10,
-        _ => return None,
-    };
+    let bottom = denominator(bottom)?;
     let top = if matches!(top, "a" | "an") { BigInt::from(1) } else { number(top)? };
     (!top.is_zero() && top < BigInt::from(20)).then(|| BigRational::new(top, BigInt::from(bottom)))
+}
+
+fn denominator(word: &str) -> Option<i64> {
+    Some(match word.strip_suffix('s').unwrap_or(word) {
+        "half" | "halve" | "demi" => 2,
+        "third" | "tier" => 3,
+        "quarter" | "fourth" | "quart" => 4,
+        "fifth" | "cinquième" => 5,
+        "sixth" | "sixième" => 6,
+        "seventh" | "septième" => 7,
+        "eighth" | "huitième" => 8,
+        "ninth" | "neuvième" => 9,
+        "tenth" | "dixième" => 10,
+        _ => return None,
+    })
+}
+
+/// The answer of "Yes, it does." and its like: the word before the first stop.
+pub(super) fn leading_verdict(cleaned: &str) -> Option<&'static str> {
+    let text = ["\\text{", "\\textbf{", "**"].iter().find_map(|open| cleaned.strip_prefix(open)).unwrap_or(cleaned);
+    let end = text.find(|c: char| !c.is_alphabetic())?;
+    let word = match text[..end].to_lowercase().as_str() {
+        "yes" | "true" | "是" | "是的" | "对" | "oui" | "vrai" => "yes",
+        "no" | "false" | "否" | "不是" | "不" | "non" | "faux" => "no",
+        _ => return None,
+    };
+    let rest = text[end..].trim_start_matches(['}', '*']);
+    let said = rest.strip_prefix([',', '.', ';', ':', '!'])?.trim_start_matches([' ', '}', '*', '$']);
+    (said.len() > 2 && said.contains(char::is_alphabetic)).then_some(word)
 }
 
 /// The text without LaTeX styling, case, articles and punctuation.
@@ -210,6 +247,18 @@ pub(super) fn plain_text(cleaned: &str) -> String {
 
 fn between_digits(before: &str, after: &str) -> bool {
     before.ends_with(|c: char| c.is_ascii_digit()) && after.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// `15 degrees` for "fifteen degrees": a number in words and one or two words after it.
+pub(super) fn counted_words(plain: &str) -> Option<String> {
+    if !plain.contains(' ') || plain.len() > 80 || !plain.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '-')) {
+        return None;
+    }
+    let words: Vec<&str> = plain.split(' ').collect();
+    (1..words.len()).rev().filter(|at| words.len() - at <= 2).find_map(|at| {
+        let value = number(&words[..at].join(" "))?;
+        Some(format!("{value} {}", words[at..].join(" ")))
+    })
 }
 
 /// What an answer in words says, where it has a mathematical meaning.
@@ -335,53 +384,4 @@ pub(super) fn meaning(plain: &str) -> Option<Expr> {
     let negative = plain.strip_prefix("negative ").or_else(|| plain.strip_prefix("minus "));
     let value = number(negative.unwrap_or(plain))?;
     Some(Expr::rational(BigRational::from_integer(if negative.is_some() { -value } else { value })))
-}
-
-/// The letter of a multiple-choice answer (`C`, `(C)`, `C.`, `\text{(C) } 5`, `option C`) and the text after it.
-pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
-    let mut text = String::with_capacity(cleaned.len());
-    let mut rest = cleaned.trim();
-    // Style commands and braces off, the signs kept.
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        if c == '\\' && text.trim_start_matches(['(', '[', ' ']).is_empty() {
-            let len = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            if !matches!(
-                &rest[..len],
-                "text" | "textbf" | "textrm" | "mathrm" | "mathbf" | "mbox" | "boldsymbol" | "bf" | "rm" | "left" | "textit"
-            ) {
-                return None;
-            }
-            rest = &rest[len..];
-        } else if !(matches!(c, '{' | '}' | '*' | '`') && text.len() < 6) {
-            text.push(c);
-        }
-    }
-    let text = text.trim();
-    let lower = text.to_lowercase();
-    let text = ["option ", "choice ", "answer ", "answer: ", "选项"]
-        .iter()
-        .find_map(|p| lower.starts_with(p).then(|| text[p.len()..].trim()))
-        .unwrap_or(text);
-    let body = text.strip_prefix(['(', '[']).unwrap_or(text).trim_start();
-    let letter = body.chars().next().filter(char::is_ascii_alphabetic)?;
-    let opened = body.len() < text.len();
-    let after = body[1..].trim_start();
-    let upper = letter.to_ascii_uppercase();
-    if !('A'..='J').contains(&upper) {
-        return None;
-    }
-    if after.is_empty() && !opened {
-        return Some((upper, String::new()));
-    }
-    let tail = after.strip_prefix([')', ']', '.', ':'])?;
-    // `a:b` and `(a)(b)` are no labels.
-    if !tail.is_empty() && !tail.starts_with([' ', '\\', '}', '$', '~', '.', ')']) {
-        return None;
-    }
-    if !opened && letter.is_ascii_lowercase() && !tail.trim().is_empty() {
-        return None;
-    }
-    let tail = tail.trim_start_matches([')', '.', ':', '\\', ',', ' ', '~', '}']).trim();
-    Some((upper, tail.to_owned()))
 }

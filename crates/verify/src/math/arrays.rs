@@ -1,0 +1,78 @@
+//! Environments: matrices, determinants, systems and lists of lines.
+
+use super::ast::{Expr, Rel};
+use super::lexer::{ParseError, Tok};
+use super::parser::{Parsed, Parser, opaque};
+
+/// Determinants larger than this are not written out.
+const MAX_ORDER: usize = 4;
+
+impl Parser<'_> {
+    /// The rows of a matrix, a system or a list of lines.
+    pub(super) fn environment(&mut self, env: &str) -> Parsed {
+        let mut rows = vec![Vec::new()];
+        while !matches!(self.peek(), Some(Tok::End(_)) | None) {
+            match self.peek() {
+                Some(Tok::RowBreak) => {
+                    self.at += 1;
+                    rows.push(Vec::new());
+                }
+                Some(Tok::Op('&' | ',' | ';')) => self.at += 1,
+                _ => {
+                    let cell = self.fresh_bars(|p| p.deeper(Self::cell))?;
+                    if let Some(row) = rows.last_mut() {
+                        row.push(cell);
+                    }
+                }
+            }
+        }
+        if !self.eat(&Tok::End(env)) {
+            return Err(ParseError::Malformed(format!("`\\begin{{{env}}}` without its end")));
+        }
+        rows.retain(|r| !r.is_empty());
+        let matrix = env.contains("matrix") || env == "array";
+        if matrix {
+            if rows.windows(2).any(|w| w[0].len() != w[1].len()) {
+                return opaque("a matrix with rows of different lengths");
+            }
+            return Ok(if env == "vmatrix" { determinant(rows) } else { Expr::Matrix(rows) });
+        }
+        let mut lines: Vec<Expr> = rows.into_iter().map(|mut r| if r.len() == 1 { r.remove(0) } else { Expr::Tuple(r) }).collect();
+        Ok(if lines.len() == 1 { lines.remove(0) } else { Expr::List(lines) })
+    }
+
+    /// One cell: a relation or value without separators; an aligned `& = x` continues the cell before.
+    fn cell(&mut self) -> Parsed {
+        let first = self.sum()?;
+        let mut sides = vec![first];
+        let mut rels: Vec<Rel> = Vec::new();
+        loop {
+            if self.peek() == Some(&Tok::Op('&')) && matches!(self.peek_at(1), Some(Tok::Rel(_))) {
+                self.at += 1;
+            }
+            let Some(Tok::Rel(rel)) = self.peek() else { break };
+            rels.push(*rel);
+            self.at += 1;
+            self.eat(&Tok::Op('&'));
+            sides.push(self.sum()?);
+        }
+        Ok(if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) })
+    }
+}
+
+/// The determinant of a small square matrix of scalars, expanded by its first row.
+pub(super) fn determinant(rows: Vec<Vec<Expr>>) -> Expr {
+    let small = rows.len() <= MAX_ORDER && rows.iter().all(|row| row.len() == rows.len() && row.iter().all(Expr::is_scalar));
+    if small { expanded(&rows) } else { Expr::Apply("det".into(), vec![Expr::Matrix(rows)]) }
+}
+
+fn expanded(rows: &[Vec<Expr>]) -> Expr {
+    let [first, rest @ ..] = rows else { return Expr::int(1) };
+    let terms = first.iter().enumerate().map(|(column, entry)| {
+        let minor: Vec<Vec<Expr>> =
+            rest.iter().map(|row| row.iter().enumerate().filter(|(at, _)| *at != column).map(|(_, x)| x.clone()).collect()).collect();
+        let term = entry.clone().times(expanded(&minor));
+        if column % 2 == 0 { term } else { term.neg() }
+    });
+    Expr::Add(terms.collect())
+}

@@ -1,0 +1,205 @@
+//! Slips of the pen around an answer: escaped twice, a backslash lost, a remark or a condition after the value.
+
+use std::borrow::Cow;
+
+use super::names;
+
+/// Commands whose backslash gets lost: what follows them says that they were meant.
+const WITH_GROUP: &[&str] =
+    &["frac", "dfrac", "tfrac", "cfrac", "sqrt", "text", "textbf", "mathrm", "mathbf", "mathbb", "binom", "dbinom", "boxed", "overline"];
+
+/// Control characters that an unescaped `\f`, `\b` or `\t` of a LaTeX command leaves in a text read as JSON or a string
+/// literal: `\frac` becomes a form feed and `rac`.
+pub(super) fn control_characters(s: &str) -> Cow<'_, str> {
+    let damaged = |at: usize| ["ext{", "extbf{", "imes", "frac", "heta", "an("].iter().any(|rest| s[at + 1..].starts_with(rest));
+    let tabs = s.match_indices('\t').any(|(at, _)| damaged(at));
+    if !tabs && !s.contains(['\u{8}', '\u{c}']) {
+        return Cow::Borrowed(s);
+    }
+    let mut out = String::with_capacity(s.len() + 8);
+    for (at, c) in s.char_indices() {
+        match c {
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\t' if damaged(at) => out.push_str("\\t"),
+            other => out.push(other),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The answer with its slips mended; borrows when there are none.
+pub(super) fn repaired(s: &str) -> Cow<'_, str> {
+    let mut out = Cow::Borrowed(s);
+    if escaped_twice(&out) {
+        out = Cow::Owned(out.replace("\\\\", "\\"));
+    }
+    if let Some(mended) = lost_backslashes(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(mended) = spaced_relations(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(mended) = exceptions(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(mended) = alternative_spelling(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(end) = remark(&out) {
+        out = Cow::Owned(out[..end].trim_end().to_owned());
+    }
+    out
+}
+
+/// `\\frac{1}{2}`: a row break before a command makes no sense outside an environment.
+fn escaped_twice(s: &str) -> bool {
+    if s.contains("\\begin") && !s.contains("\\\\begin") {
+        return false;
+    }
+    s.match_indices("\\\\").any(|(at, _)| {
+        let rest = &s[at + 2..];
+        let name = &rest[..rest.bytes().take_while(u8::is_ascii_alphabetic).count()];
+        name.len() > 1 && (names::command(name).is_some() || WITH_GROUP.contains(&name) || matches!(name, "left" | "begin"))
+    })
+}
+
+/// `frac{1}{2}`, `sqrt{3}`, `left( 1, 2 right)` with their backslashes.
+fn lost_backslashes(s: &str) -> Option<String> {
+    let mut out: Option<String> = None;
+    let mut copied = 0;
+    let bytes = s.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_alphabetic() {
+            at += 1;
+            continue;
+        }
+        let len = bytes[at..].iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        let (name, next) = (&s[at..at + len], bytes.get(at + len).copied().unwrap_or(0));
+        let bare = at == 0 || bytes[at - 1] != b'\\';
+        let group = WITH_GROUP.contains(&name) && (next == b'{' || name == "sqrt" && next == b'[');
+        let sized = name == "left" && matches!(next, b'(' | b'[') || name == "right" && matches!(next, b')' | b']');
+        if bare && (group || sized) {
+            let text = out.get_or_insert_with(String::new);
+            text.push_str(&s[copied..at]);
+            text.push('\\');
+            copied = at;
+        }
+        at += len;
+    }
+    let mut text = out?;
+    text.push_str(&s[copied..]);
+    Some(text)
+}
+
+/// `1000 (or 10^3)` says the same value twice: `1000 = 10^3`, which the comparison checks.
+fn alternative_spelling(s: &str) -> Option<String> {
+    let body = s.strip_suffix(')').or_else(|| s.strip_suffix(")}"))?;
+    for (mark, sign) in
+        [("or", "="), ("i.e.,", "="), ("i.e.", "="), ("that is,", "="), ("approximately", "≈"), ("about", "≈"), ("approx.", "≈")]
+    {
+        for opening in ["\\text{ (", "\\text{(", "(", "\\ ("] {
+            let open = format!("{opening}{mark} ");
+            if let Some(at) = body.rfind(&open) {
+                let rest = body[at + open.len()..].trim_start_matches(['}', ' ']);
+                let head = body[..at].trim_end();
+                let sign = if sign == "≈" { "\\approx " } else { sign };
+                return (!head.is_empty() && !rest.is_empty() && !rest.contains(['(', ')'])).then(|| format!("{head} {sign} {rest}"));
+            }
+        }
+    }
+    None
+}
+
+/// `x = 3 \quad y = 4`: only space between two equations.
+fn spaced_relations(s: &str) -> Option<String> {
+    let space = ["\\qquad", "\\quad"].into_iter().find(|space| s.contains(space))?;
+    let separate =
+        s.split(space).all(|part| part.contains('=') && !part.trim_end().ends_with([',', ';', '=']) && !part.trim_start().starts_with('='));
+    separate.then(|| s.replace(space, ", "))
+}
+
+/// "All real numbers except 2" is `x ≠ 2`.
+fn exceptions(s: &str) -> Option<String> {
+    const PHRASES: [&str; 6] = [
+        "all real numbers except",
+        "all reals except",
+        "all real x except",
+        "all real numbers x except",
+        "all x except",
+        "all real values except",
+    ];
+    let text = s.strip_prefix("\\text{").unwrap_or(s);
+    let lower = text.get(..text.len().min(40).min(text.floor_char_boundary(40)))?.to_ascii_lowercase();
+    let phrase = PHRASES.iter().find(|phrase| lower.starts_with(**phrase))?;
+    let rest = text[phrase.len()..].trim_start().trim_start_matches("for ").trim_start_matches('}').trim_start();
+    (!rest.is_empty()).then(|| format!("x \\ne {rest}"))
+}
+
+/// Where a remark on the variables begins: `… , where k is an integer`, `(k ∈ ℤ)`, `for all real x`.
+fn remark(s: &str) -> Option<usize> {
+    parenthesised_domain(s).or_else(|| {
+        const MARKS: [&str; 9] = ["where", "for all", "for any", "for every", "for some", "for each", "with", "其中", "for "];
+        const DOMAINS: [&str; 11] =
+            ["integer", "整数", "\\in", "natural", "real", "constant", "常数", "positive", "\\mathbb", "\\ge", "all"];
+        let at = MARKS.iter().filter_map(|mark| find_word(s, mark)).min()?;
+        let tail = &s[at..];
+        if tail.len() > 200 || !DOMAINS.iter().any(|domain| tail.contains(domain)) {
+            return None;
+        }
+        // A style command around the words opens before them.
+        let head = s[..at].trim_end_matches([' ', ',', '(', '~', '\\', ':', ';']);
+        let head = ["\\text{", "\\quad\\text{", "\\mathrm{", "\\mbox{", "\\textrm{"]
+            .iter()
+            .find_map(|open| head.strip_suffix(open))
+            .unwrap_or(head);
+        let head = head.trim_end_matches("\\quad").trim_end_matches([' ', ',', '(', '~', '\\', ':', ';']);
+        (!head.is_empty() && !head.ends_with("\\text") && head.matches('{').count() == head.matches('}').count()).then_some(head.len())
+    })
+}
+
+/// A word or Chinese sign at a word's beginning, after something.
+fn find_word(s: &str, mark: &str) -> Option<usize> {
+    s.match_indices(mark).map(|(at, _)| at).find(|&at| {
+        let before = s[..at].chars().next_back();
+        let after = s[at + mark.len()..].chars().next();
+        before.is_some_and(|c| matches!(c, ' ' | ',' | '{' | '(' | ':' | '~' | ';') || !mark.is_ascii())
+            && (mark.ends_with(' ') || !mark.is_ascii() || after.is_none_or(|c| !c.is_alphanumeric()))
+    })
+}
+
+/// `… (k \in \mathbb{Z})` at the end.
+fn parenthesised_domain(s: &str) -> Option<usize> {
+    let body = s.trim_end().strip_suffix(')')?;
+    let open = body.rfind('(')?;
+    let inside = &body[open + 1..];
+    let (variable, set) = inside.split_once("\\in")?;
+    let names = variable.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | ',' | '_'));
+    let domain = set.trim_start_matches([' ', '{']).starts_with(['Z', 'N', 'R', 'Q', '\\']);
+    let head = s[..open].trim_end().trim_end_matches("\\left").trim_end();
+    (names && domain && !head.is_empty() && !head.ends_with(['=', '+', '-', '^', '_', '*', '/'])).then_some(head.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_mended_and_right_text_is_left_alone() {
+        assert_eq!(repaired("\\\\frac{1}{2}"), "\\frac{1}{2}");
+        assert_eq!(repaired("frac{1}{sqrt{2}}"), "\\frac{1}{\\sqrt{2}}");
+        assert_eq!(repaired("1000 (or 10^3)"), "1000 = 10^3");
+        assert_eq!(repaired("k\\pi, \\text{ where } k \\text{ is an integer}"), "k\\pi");
+        assert_eq!(repaired("2k\\pi (k\\in \\mathbb{Z})"), "2k\\pi");
+        for right in ["\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\frac{1}{2}", "x(x+1)", "(1,2)", "\\text{for}"] {
+            assert!(matches!(repaired(right), Cow::Borrowed(_)), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_form_feed_is_the_f_of_frac() {
+        assert_eq!(control_characters("\u{8}oxed{\u{c}rac{1}{2}}"), "\\boxed{\\frac{1}{2}}");
+        assert_eq!(control_characters("a\tb"), "a\tb");
+    }
+}
