@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use indicatif::{ProgressBar, ProgressStyle};
 use potstill_data::Verdict;
 use potstill_data::parts::{BatchReader, BatchWriter};
-use potstill_verify::{Case, Judgement, Verifier, VerifyOptions, verifier};
+use potstill_verify::{Case, Judgement, SwapCheck, Verifier, VerifyOptions, verifier};
 
 use crate::exit::{CONFIG, Done, FAILED, Failure};
 use crate::report::grouped;
 use crate::stages::rows::parallel;
-use crate::terminal::{is_terminal, say, table};
+use crate::terminal::{complain, is_terminal, say, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,6 +38,12 @@ pub(crate) struct Args {
     /// A column with a verdict from elsewhere to compare with (true/false or 1/0)
     #[arg(long, value_name = "COL")]
     reference: Option<String>,
+    /// A file for the rows on which verdict and reference differ, .parquet or .jsonl
+    #[arg(long, value_name = "FILE", requires = "reference")]
+    disagreements: Option<PathBuf>,
+    /// Read the answer only after the end of thinking (`</think>`); a reply that never ends it has no answer
+    #[arg(long)]
+    after_think: bool,
     /// Policies as JSON, such as '{"extract":{"which":"first"}}'
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
@@ -47,26 +53,25 @@ pub(crate) struct Args {
 const CHUNK: usize = 4096;
 
 pub(crate) fn run(args: &Args) -> Done {
-    let options: VerifyOptions = match &args.options {
+    let mut options: VerifyOptions = match &args.options {
         Some(text) => serde_json::from_str(text).map_err(|e| Failure::new(CONFIG, format!("--options: {e}"), None))?,
         None => VerifyOptions::default(),
     };
+    options.extract.after_think |= args.after_think;
     let verifier = verifier(&args.verifier, &options).map_err(Failure::config)?;
-    let bar = if is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} rows, {per_sec}") {
-        bar.set_style(style);
-    }
-    let mut out: Option<Out> = None;
+    outputs_are_apart(args)?;
+    let (batches, total) = batches(&args.file)?;
+    let bar = bar(total);
+    let (mut out, mut disputed) = (None, None);
     let mut tally = Tally::default();
-    for batch in batches(&args.file)? {
+    for batch in batches {
         let batch = batch?;
-        let graded = grade(args, verifier.as_ref(), &batch, &mut tally)?;
-        if out.is_none() {
-            out = Some(Out::create(&args.out, &graded)?);
+        let (graded, differs) = grade(args, verifier.as_ref(), &batch, &mut tally)?;
+        if let Some(path) = &args.disagreements {
+            let rows = arrow::compute::filter_record_batch(&graded, &differs).map_err(|e| Failure::new(FAILED, e, None))?;
+            Out::append(&mut disputed, path, &rows)?;
         }
-        if let Some(out) = &mut out {
-            out.write(&graded)?;
-        }
+        Out::append(&mut out, &args.out, &graded)?;
         bar.inc(graded.num_rows() as u64);
     }
     bar.finish_and_clear();
@@ -74,21 +79,51 @@ pub(crate) fn run(args: &Args) -> Done {
         return Err(Failure::new(FAILED, format!("`{}` has no rows", args.file.display()), None));
     };
     out.finish()?;
+    disputed.map_or(Ok(()), Out::finish)?;
     tally.tell();
     Ok(ExitCode::SUCCESS)
 }
 
+/// A bar with an end where it is known.
+fn bar(total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        _ if !is_terminal() => return ProgressBar::hidden(),
+        Some(total) => (ProgressBar::new(total), "{bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {human_pos} rows, {per_sec}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// No file is read and written, or written twice.
+fn outputs_are_apart(args: &Args) -> Result<(), Failure> {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut taken = vec![place(&args.file)];
+    for (option, path) in [("--out", Some(&args.out)), ("--disagreements", args.disagreements.as_ref())] {
+        let Some(path) = path else { continue };
+        if taken.contains(&place(path)) {
+            let message = format!("{option} `{}` is another file of this command: it would be overwritten", path.display());
+            return Err(Failure::new(CONFIG, message, Some("name a new file")));
+        }
+        taken.push(place(path));
+    }
+    Ok(())
+}
+
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
 
-/// The file's rows as record batches, with the columns as they are.
-fn batches(file: &Path) -> Result<Batches, Failure> {
+/// The file's rows as record batches, with the columns as they are, and how many there are.
+fn batches(file: &Path) -> Result<(Batches, Option<u64>), Failure> {
     if file.extension().is_some_and(|e| e == "parquet") {
         let reader = BatchReader::open(&[file])?;
-        return Ok(Box::new(reader.map(|located| Ok(located?.batch))));
+        let rows = reader.rows();
+        return Ok((Box::new(reader.map(|located| Ok(located?.batch))), Some(rows)));
     }
     let open =
         || File::open(file).map(BufReader::new).map_err(|e| Failure::new(FAILED, format!("cannot read `{}`: {e}", file.display()), None));
-    check_lines(open()?, file)?;
+    let rows = check_lines(open()?, file)?;
     let wrong = |e: arrow::error::ArrowError| {
         Failure::new(
             FAILED,
@@ -97,13 +132,19 @@ fn batches(file: &Path) -> Result<Batches, Failure> {
         )
     };
     let (schema, _) = arrow::json::reader::infer_json_schema(open()?, None).map_err(wrong)?;
-    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(CHUNK).build(open()?).map_err(wrong)?;
+    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema))
+        .with_coerce_primitive(true)
+        .with_batch_size(CHUNK)
+        .build(open()?)
+        .map_err(wrong)?;
     let name = file.display().to_string();
-    Ok(Box::new(reader.map(move |batch| batch.map_err(|e| Failure::new(FAILED, format!("`{name}`: {e}"), None)))))
+    let batches = reader.map(move |batch| batch.map_err(|e| Failure::new(FAILED, format!("`{name}`: {e}"), None)));
+    Ok((Box::new(batches), Some(rows)))
 }
 
-/// Finds the line that is no UTF-8 or no JSON object before any work.
-fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<(), Failure> {
+/// Finds the line that is no UTF-8 or no JSON object before any work; returns how many lines hold one.
+fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<u64, Failure> {
+    let mut rows = 0;
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -117,13 +158,14 @@ fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<(), Failure> {
         let text = std::str::from_utf8(&line).map_err(|e| at(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
         if !text.trim().is_empty() {
             serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).map_err(|e| at(format!("not a JSON object: {e}")))?;
+            rows += 1;
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
-/// The batch with its four new columns.
-fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut Tally) -> Result<RecordBatch, Failure> {
+/// The batch with its four new columns, and which of its rows differ from the reference.
+fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut Tally) -> Result<(RecordBatch, BooleanArray), Failure> {
     let gold = texts(batch, &args.gold)?;
     let prediction = texts(batch, &args.prediction)?;
     let rows: Vec<usize> = (0..batch.num_rows()).collect();
@@ -135,8 +177,11 @@ fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut 
     };
     let judgements: Vec<Judgement> = parallel(rows, threads, &judge);
     let reference = args.reference.as_ref().map(|column| texts(batch, column)).transpose()?;
+    let mut differs = Vec::with_capacity(judgements.len());
     for (row, judgement) in judgements.iter().enumerate() {
-        tally.add(judgement, reference.as_ref().filter(|r| r.is_valid(row)).map(|r| r.value(row)));
+        let gold = if gold.is_valid(row) { gold.value(row) } else { "" };
+        tally.swap.add(gold, if prediction.is_valid(row) { prediction.value(row) } else { "" });
+        differs.push(tally.add(judgement, gold, reference.as_ref().filter(|r| r.is_valid(row)).map(|r| r.value(row))));
     }
     let column = |pick: fn(&Judgement) -> Option<&str>| Arc::new(judgements.iter().map(pick).collect::<StringArray>()) as ArrayRef;
     let added = [
@@ -154,7 +199,8 @@ fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut 
         fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
         columns.push(column);
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Failure::new(FAILED, e, None))
+    let graded = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Failure::new(FAILED, e, None))?;
+    Ok((graded, BooleanArray::from(differs)))
 }
 
 /// A column as text; numbers and truth values are written out.
@@ -185,6 +231,14 @@ impl Out {
         Ok(Self::Lines(path.to_owned(), arrow::json::LineDelimitedWriter::new(BufWriter::new(file))))
     }
 
+    /// Writes a batch, into a new file if it is the first.
+    fn append(out: &mut Option<Self>, path: &Path, batch: &RecordBatch) -> Result<(), Failure> {
+        match out {
+            Some(out) => out.write(batch),
+            None => out.insert(Self::create(path, batch)?).write(batch),
+        }
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         match self {
             Self::Parquet(writer) => Ok(writer.write(batch)?),
@@ -213,16 +267,30 @@ struct Tally {
     counts: BTreeMap<(&'static str, &'static str), u64>,
     agree: u64,
     disagree: u64,
+    /// The first rows that differ from the reference.
+    shown: Vec<Vec<String>>,
+    swap: SwapCheck,
 }
 
+/// Disagreements that the summary shows.
+const SHOWN: usize = 5;
+
 impl Tally {
-    fn add(&mut self, judgement: &Judgement, reference: Option<&str>) {
+    /// Counts a row; returns whether it differs from the reference.
+    fn add(&mut self, judgement: &Judgement, gold: &str, reference: Option<&str>) -> bool {
         self.rows += 1;
         *self.counts.entry((judgement.verdict.as_str(), judgement.proof.as_str())).or_default() += 1;
-        if let Some(reference) = reference {
-            let said = matches!(reference.trim().to_lowercase().as_str(), "true" | "1" | "1.0" | "correct" | "yes");
-            *(if said == (judgement.verdict == Verdict::Correct) { &mut self.agree } else { &mut self.disagree }) += 1;
+        let Some(reference) = reference else { return false };
+        let said = matches!(reference.trim().to_lowercase().as_str(), "true" | "1" | "1.0" | "correct" | "yes");
+        let differs = said != (judgement.verdict == Verdict::Correct);
+        *(if differs { &mut self.disagree } else { &mut self.agree }) += 1;
+        if differs && self.shown.len() < SHOWN {
+            let row = self.rows.to_string();
+            let answer = judgement.extracted.as_deref().unwrap_or("");
+            let cells = [row.as_str(), judgement.verdict.as_str(), reference, gold, answer];
+            self.shown.push(cells.into_iter().map(short).collect());
         }
+        differs
     }
 
     fn tell(&self) {
@@ -243,9 +311,27 @@ impl Tally {
         if self.agree + self.disagree > 0 {
             say(&format!("agrees with the reference on {} of {} rows", grouped(self.agree), grouped(self.agree + self.disagree)));
         }
+        if !self.shown.is_empty() {
+            let head = ["row", "verdict", "reference", "gold", "answer"].map(str::to_owned).to_vec();
+            let rows: Vec<Vec<String>> = std::iter::once(head).chain(self.shown.iter().cloned()).collect();
+            say(&format!("\nthe first that differ:\n{}", table(&rows, &[0])));
+        }
+        self.warn();
+    }
+
+    fn warn(&self) {
         let bad_gold = self.counts.iter().filter(|((_, proof), _)| *proof == "bad_gold").map(|(_, n)| n).sum::<u64>();
-        if bad_gold * 2 > self.rows {
-            say("most gold answers cannot be read: are --gold and --prediction swapped?");
+        if bad_gold > 0 {
+            complain(&format!("warning: {} golds are missing or cannot be read: undecided, never correct", grouped(bad_gold)));
+        }
+        if self.swap.suspicion().is_some() || bad_gold * 2 > self.rows {
+            complain("warning: the golds look like replies, or cannot be read: are --gold and --prediction exchanged?");
         }
     }
+}
+
+/// One line of at most 40 signs.
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= 40 { line } else { line.chars().take(39).chain(['…']).collect() }
 }
