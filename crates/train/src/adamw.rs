@@ -16,6 +16,18 @@ pub struct AdamW {
     time: u64,
 }
 
+/// Coefficients of a step for every parameter alike.
+pub(crate) struct Coefficients {
+    /// Factor on decayed values.
+    pub(crate) keep: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub(crate) step_size: f32,
+    /// Root of the second moment's bias correction.
+    pub(crate) root_correction: f32,
+    pub(crate) betas: [f32; 2],
+    pub(crate) eps: f32,
+}
+
 /// First and second moments of every parameter, in the model's order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Moments {
@@ -43,18 +55,29 @@ impl AdamW {
         Self { learning_rate, betas: config.betas, eps: config.eps, weight_decay: config.weight_decay, time }
     }
 
+    /// The step's coefficients in the precision that it is computed in.
+    #[must_use]
+    pub(crate) fn coefficients(&self) -> Coefficients {
+        let [beta1, beta2] = self.betas;
+        let time = self.time.saturating_add(1) as f64;
+        Coefficients {
+            keep: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            step_size: (self.learning_rate / (1.0 - beta1.powf(time))) as f32,
+            root_correction: (1.0 - beta2.powf(time)).sqrt() as f32,
+            betas: [beta1 as f32, beta2 as f32],
+            eps: self.eps as f32,
+        }
+    }
+
     /// Updates one parameter in place. The gradient is multiplied by `scale` (the clipping factor) on the way.
     ///
     /// # Panics
     /// If the slices differ in length.
     pub fn update(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], scale: f32, decay: bool) {
         assert!(values.len() == gradient.len() && values.len() == first.len() && values.len() == second.len());
-        let [beta1, beta2] = self.betas;
-        let time = self.time.saturating_add(1) as f64;
-        let keep = if decay { (1.0 - self.learning_rate * self.weight_decay) as f32 } else { 1.0 };
-        let step_size = (self.learning_rate / (1.0 - beta1.powf(time))) as f32;
-        let root_correction = (1.0 - beta2.powf(time)).sqrt() as f32;
-        let (new1, old2, new2, eps) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, self.eps as f32);
+        let Coefficients { keep, step_size, root_correction, betas: [_, old2], eps } = self.coefficients();
+        let keep = if decay { keep } else { 1.0 };
+        let (new1, new2) = ((1.0 - self.betas[0]) as f32, (1.0 - self.betas[1]) as f32);
         let moments = first.iter_mut().zip(second.iter_mut());
         for ((value, &gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
             let gradient = gradient * scale;

@@ -69,7 +69,7 @@ fn permutation(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
 pub enum Arrangement {
     /// Back to back in a single row without any padding: what computes least on the CPU.
     Flat,
-    /// Each row of the data padded on the right to this many tokens: constant shapes for an accelerator.
+    /// Each row of the data padded on the right, to this many tokens at most: equal shapes for an accelerator.
     Rows(usize),
 }
 
@@ -142,9 +142,13 @@ impl MicroBatch {
     }
 }
 
+/// Widths of padded rows are multiples of this, so that few shapes occur; matrix units like them too.
+const PAD: usize = 64;
+
 /// Cuts the rows of a step into micro-batches of about `budget` tokens (one row at least).
 ///
-/// Each row goes, longest first, to the micro-batch with the fewest tokens, so that threads end together.
+/// Each row goes, longest first, to the micro-batch with the fewest tokens, so that threads end together. Padded rows go
+/// together with rows of like length instead, since one row's length is paid for by all.
 ///
 /// # Errors
 /// If a row is longer than the arrangement's width.
@@ -158,6 +162,9 @@ pub fn micro_batches(
     let length = |row: usize| -> usize { rows[row].iter().map(|&index| documents[index].tokens.len()).sum() };
     let mut order: Vec<(usize, usize)> = step.iter().map(|&row| (length(row), row)).collect();
     order.sort_by_key(|&(length, row)| (std::cmp::Reverse(length), row));
+    if let Arrangement::Rows(most) = arrangement {
+        return padded(&order, rows, documents, budget, most);
+    }
     let total: usize = order.iter().map(|(length, _)| length).sum();
     // An even number of parts keeps two threads (or four, from four parts on) busy to the end.
     let parts = match total.div_ceil(budget.max(1)) {
@@ -173,6 +180,20 @@ pub fn micro_batches(
         }
     }
     shares.iter().map(|(_, part)| MicroBatch::new(part, documents, arrangement)).collect()
+}
+
+/// Rows, longest first, in micro-batches of at most `budget` cells, each as wide as its longest row needs.
+fn padded(order: &[(usize, usize)], rows: &[Row], documents: &[Document], budget: usize, most: usize) -> Result<Vec<MicroBatch>> {
+    let mut batches = Vec::new();
+    let mut left = order;
+    while let Some(&(longest, _)) = left.first() {
+        let width = longest.saturating_sub(1).max(1).next_multiple_of(PAD).min(most);
+        let (now, later) = left.split_at((budget / width).clamp(1, left.len()));
+        let rows: Vec<&Row> = now.iter().map(|&(_, row)| &rows[row]).collect();
+        batches.push(MicroBatch::new(&rows, documents, Arrangement::Rows(width))?);
+        left = later;
+    }
+    Ok(batches)
 }
 
 #[cfg(test)]
@@ -237,5 +258,14 @@ mod tests {
             let sizes: Vec<usize> = batches.iter().map(|batch| batch.real_tokens).collect();
             assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 70);
         }
+    }
+
+    #[test]
+    fn padded_micro_batches_are_as_wide_as_their_longest_row() {
+        let documents: Vec<Document> = [10, 300, 129, 20, 70].iter().map(|&length| document(&vec![1; length], 1)).collect();
+        let rows = one_per_row(&documents);
+        let batches = micro_batches(&[0, 1, 2, 3, 4], &rows, &documents, 256, Arrangement::Rows(310)).unwrap();
+        let shapes: Vec<_> = batches.iter().map(|batch| (batch.layout.batch(), batch.layout.len(), batch.documents.clone())).collect();
+        assert_eq!(shapes, [(1, 310, vec![1]), (2, 128, vec![2, 4]), (2, 64, vec![3, 0])]);
     }
 }

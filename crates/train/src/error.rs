@@ -102,6 +102,10 @@ pub enum TrainError {
     /// An error of the model, tokenizer or template.
     #[error(transparent)]
     Model(#[from] potstill_model::Error),
+    /// An error of the GPU.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Gpu(#[from] potstill_cuda::Error),
     /// An error of the rows.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -10,6 +10,7 @@
 //! - On the CPU the weights depend on the settings, the samples and the student alone: not on the number of threads, and
 //!   not on where a run was interrupted ([`checkpoint`]).
 
+mod accelerated;
 pub mod adamw;
 pub mod batch;
 pub mod checkpoint;

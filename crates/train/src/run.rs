@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use potstill_model::CausalLm;
 
+use crate::accelerated::Accelerated;
 use crate::adamw::{AdamW, Moments, clip_factor, global_norm};
 use crate::batch::{DataOrder, MicroBatch};
 use crate::checkpoint::{self, Exact, State, Tensors};
 use crate::config::SftConfig;
 use crate::corpus::Corpus;
+use crate::device;
 use crate::engine::{Engine, LossSum, StepGradient};
 use crate::error::{Result, TrainError};
 use crate::observe::{Log, Observer, TrainEvent};
@@ -23,7 +25,10 @@ pub(crate) struct Run<'a> {
     config: &'a SftConfig,
     engine: Engine,
     params: Vec<ParamInfo>,
+    /// The optimizer's state of a run on the CPU.
     moments: Moments,
+    /// Weights and optimizer's state of a run on an accelerator.
+    accelerated: Option<Accelerated>,
     /// Weights at the lowest held-out loss, if they are to be kept.
     best: Option<Vec<Vec<f32>>>,
     corpus: Corpus,
@@ -74,11 +79,19 @@ impl<'a> Run<'a> {
                 (moments, best) = (loaded.tensors.moments, loaded.tensors.best);
             }
         }
+        let accelerated = if device::is_cpu(&config.device) {
+            None
+        } else {
+            let moments = std::mem::take(&mut moments);
+            let moments = resumed_from.is_some().then_some(&moments);
+            Some(Accelerated::new(&config.device, &model, moments)?)
+        };
         let run = Self {
             config,
             engine,
             params,
             moments,
+            accelerated,
             best,
             held_out,
             order: DataOrder::new(corpus.rows.len(), config.batch_size, config.seed),
@@ -165,8 +178,7 @@ impl<'a> Run<'a> {
         let rows = self.order.step(step).to_vec();
         let batches = self.corpus.batches(&rows, self.config.micro_batch_tokens)?;
         let tokens: u64 = batches.iter().map(|batch| batch.real_tokens as u64).sum();
-        let StepGradient { sum, gradients } = self.engine.gradient(&model, &batches)?;
-        let norm = global_norm(&gradients);
+        let (sum, norm, gradients) = self.gradient(&model, &batches)?;
         self.state.step += 1;
         self.state.tokens += tokens;
         self.state.trained_tokens += sum.tokens;
@@ -177,7 +189,7 @@ impl<'a> Run<'a> {
         self.state.skipped_in_a_row = 0;
         self.state.last_loss = Some(Exact(sum.mean()));
         let learning_rate = self.config.learning_rate * self.config.schedule.factor(step, self.total);
-        let model = self.update(model, &gradients, learning_rate, clip_factor(norm, self.config.grad_clip));
+        let model = self.update(model, &gradients, learning_rate, clip_factor(norm, self.config.grad_clip))?;
         let time = began.elapsed();
         self.spent.time += time;
         self.spent.tokens += tokens;
@@ -203,16 +215,37 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn update(&mut self, model: CausalLm, gradients: &[Vec<f32>], learning_rate: f64, scale: f64) -> CausalLm {
-        let optimizer = AdamW::new(self.config, learning_rate, self.moments.time);
+    /// Loss and norm of the gradient; the gradient itself, unless it stays on the accelerator.
+    fn gradient(&mut self, model: &CausalLm, batches: &[MicroBatch]) -> Result<(LossSum, f64, Vec<Vec<f32>>)> {
+        if let Some(accelerated) = &mut self.accelerated {
+            let (sum, norm) = accelerated.gradient(batches)?;
+            return Ok((sum, norm, Vec::new()));
+        }
+        let StepGradient { sum, gradients } = self.engine.gradient(model, batches)?;
+        let norm = global_norm(&gradients);
+        Ok((sum, norm, gradients))
+    }
+
+    fn update(&mut self, model: CausalLm, gradients: &[Vec<f32>], learning_rate: f64, scale: f64) -> Result<CausalLm> {
+        let time = self.accelerated.as_ref().map_or(self.moments.time, Accelerated::time);
+        let optimizer = AdamW::new(self.config, learning_rate, time);
+        self.state.updates = time + 1;
+        if let Some(accelerated) = &mut self.accelerated {
+            accelerated.update(&optimizer, scale, &self.params)?;
+            return Ok(model);
+        }
         let (moments, infos) = (&mut self.moments, &self.params);
         let model = params::update(model, &mut |index, values| {
             let (first, second) = (&mut moments.first[index], &mut moments.second[index]);
             optimizer.update(values, &gradients[index], first, second, scale as f32, infos[index].decay);
         });
-        self.moments.time += 1;
-        self.state.updates = self.moments.time;
-        model
+        moments.time += 1;
+        Ok(model)
+    }
+
+    /// The f32 values of every parameter.
+    fn weights(&self, model: &CausalLm) -> Result<Vec<Vec<f32>>> {
+        self.accelerated.as_ref().map_or_else(|| Ok(params::copy_values(model)), Accelerated::values)
     }
 
     fn skip(&mut self, observer: &mut dyn Observer, rows: &[usize], loss: f64, norm: f64) -> Result<()> {
@@ -233,7 +266,10 @@ impl<'a> Run<'a> {
         if self.held_out.is_empty() {
             return Ok(None);
         }
-        let sum = self.engine.evaluate(&model.valid(), &self.held_out)?;
+        let sum = match &mut self.accelerated {
+            Some(accelerated) => accelerated.evaluate(&self.held_out)?,
+            None => self.engine.evaluate(&model.valid(), &self.held_out)?,
+        };
         let measured = HeldOut { loss: sum.mean(), token_accuracy: sum.accuracy() };
         let event = TrainEvent::Eval { step: self.state.step, loss: measured.loss, token_accuracy: measured.token_accuracy };
         self.tell(observer, &event)?;
@@ -253,7 +289,7 @@ impl<'a> Run<'a> {
             if self.state.lowest().is_none_or(|lowest| held_out.loss < lowest.held_out.loss) {
                 self.state.best = Some((self.state.step, held_out.into()));
                 self.state.measured_since_best = 0;
-                self.best = self.config.keep_best.then(|| params::copy_values(model));
+                self.best = if self.config.keep_best { Some(self.weights(model)?) } else { None };
             } else {
                 self.state.measured_since_best += 1;
             }
@@ -265,10 +301,14 @@ impl<'a> Run<'a> {
         let Some(folder) = self.checkpoints.clone() else { return Ok(()) };
         self.state.log_bytes = self.log.length()?;
         // The moments and the best weights are lent for the time of writing.
-        let (moments, best) = (std::mem::take(&mut self.moments), self.best.take());
-        let tensors = Tensors { weights: params::copy_values(model), moments, best };
+        let (lent, best) = (std::mem::take(&mut self.moments), self.best.take());
+        let (moments, lent) = match &self.accelerated {
+            Some(accelerated) => (accelerated.moments()?, Some(lent)),
+            None => (lent, None),
+        };
+        let tensors = Tensors { weights: self.weights(model)?, moments, best };
         let saved = checkpoint::save(&folder, &self.params, &tensors, &self.state);
-        (self.moments, self.best) = (tensors.moments, tensors.best);
+        (self.moments, self.best) = (lent.unwrap_or(tensors.moments), tensors.best);
         checkpoint::prune(&folder, self.config.keep_last)?;
         observer.event(&TrainEvent::Saved { step: self.state.step, path: saved? });
         Ok(())
@@ -276,6 +316,9 @@ impl<'a> Run<'a> {
 
     fn finish(mut self, mut model: CausalLm, observer: &mut dyn Observer) -> Result<(CausalLm, TrainReport)> {
         let mut after = self.measure(&model, observer)?;
+        if let Some(accelerated) = &self.accelerated {
+            model = with_weights(model, &accelerated.values()?);
+        }
         if let (Some(weights), Some(best)) = (&self.best, self.state.lowest())
             && best.step != self.state.step
         {

@@ -53,7 +53,9 @@ pub fn train(
     let held_out = renderer.documents(&student.tokenizer, held_out, threads)?;
     check_context(config, &student, &corpus)?;
     let held_out = Corpus::held_out(config, held_out)?;
-    MemoryEstimate::of_run(config, student.model.config(), corpus.longest_row(), threads).check(memory::available())?;
+    if device::is_cpu(&config.device) {
+        MemoryEstimate::of_run(config, student.model.config(), corpus.longest_row(), threads).check(memory::available())?;
+    }
     std::fs::create_dir_all(places.output).map_err(TrainError::io("cannot create", places.output))?;
     let model = student.model.clone().to_device(&device).train();
     let Student { tokenizer, template, .. } = student;

@@ -1,0 +1,266 @@
+//! Batched greedy decoding over a cache of keys and values.
+
+use crate::gpu::{Buffer, Gpu, Matrix, args};
+use crate::shape::Shape;
+use crate::{Error, Result};
+
+const F: usize = size_of::<f32>();
+const H: usize = size_of::<u16>();
+
+/// A parameter: f32 for norms and biases, bf16 for matrices.
+enum Parameter {
+    Wide(Buffer),
+    Half(Buffer),
+}
+
+impl Parameter {
+    fn address(&self) -> u64 {
+        match self {
+            Self::Wide(buffer) | Self::Half(buffer) => buffer.at(0, 1),
+        }
+    }
+}
+
+/// Buffers of a forward pass, for so many tokens and so many rows of logits.
+struct Room {
+    tokens: usize,
+    ids: Buffer,
+    positions: Buffer,
+    places: Buffer,
+    x: Buffer,
+    scales: Buffer,
+    normed: Buffer,
+    row: Buffer,
+    attended: Buffer,
+    gate_up: Buffer,
+    fed: Buffer,
+    chosen: Buffer,
+    logits: Buffer,
+    best: Buffer,
+}
+
+/// Tokens of one forward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Fed<'a> {
+    /// The tokens.
+    pub tokens: &'a [i32],
+    /// Each one's position in its sequence.
+    pub positions: &'a [i32],
+    /// The row of the cache that each one's key takes; a sequence's rows follow each other.
+    pub places: &'a [i32],
+    /// The tokens (by index) whose successors are asked for.
+    pub last: &'a [i32],
+}
+
+/// A model for decoding, with the cache of its sequences, on one GPU.
+pub struct Decoder {
+    gpu: Gpu,
+    shape: Shape,
+    parameters: Vec<Parameter>,
+    angles: Buffer,
+    /// Per layer keys and values `[rows, groups·dim]`.
+    cache: Vec<(Buffer, Buffer)>,
+    rows: usize,
+    room: Option<Room>,
+}
+
+impl Decoder {
+    /// Takes a model to GPU `number`; `parameters` gives them in the order of [`Shape`], each once. The cache has `rows`
+    /// rows, one per token of all sequences in flight.
+    ///
+    /// # Errors
+    /// When the shape is not supported, a size is wrong, there is no such GPU, or it has too little memory.
+    pub fn new(number: usize, shape: Shape, parameters: impl Iterator<Item = Vec<f32>>, rows: usize) -> Result<Self> {
+        shape.check()?;
+        let gpu = Gpu::new(number, shape.dim, shape.group())?;
+        let sizes = shape.sizes();
+        let mut kept = Vec::with_capacity(sizes.len());
+        for (index, values) in parameters.enumerate() {
+            if sizes.get(index) != Some(&values.len()) {
+                return Err(Error::Input(format!("parameter {index} has {} elements, not {:?}", values.len(), sizes.get(index))));
+            }
+            let wide = gpu.upload(&values)?;
+            kept.push(if Self::is_wide(&shape, index) {
+                Parameter::Wide(wide)
+            } else {
+                let half = gpu.alloc(values.len() * H)?;
+                gpu.each("cast", values.len().div_ceil(8), args![&wide, &half, values.len() as i64])?;
+                gpu.wait()?;
+                Parameter::Half(half)
+            });
+        }
+        if kept.len() != sizes.len() {
+            return Err(Error::Input(format!("the model has {} parameters, {} were given", sizes.len(), kept.len())));
+        }
+        let width = shape.groups * shape.dim * H;
+        let cache = (0..shape.layers).map(|_| Ok((gpu.zeros(rows * width)?, gpu.zeros(rows * width)?))).collect::<Result<_>>()?;
+        let angles = gpu.upload(&shape.angles)?;
+        gpu.wait()?;
+        Ok(Self { gpu, shape, parameters: kept, angles, cache, rows, room: None })
+    }
+
+    fn is_wide(shape: &Shape, index: usize) -> bool {
+        let in_layer = |layer| {
+            let at = shape.layer(layer);
+            [Some(at.input_norm), Some(at.post_norm), at.bias].contains(&Some(index))
+        };
+        index == shape.final_norm() || (0..shape.layers).any(in_layer)
+    }
+
+    /// Feeds tokens, keeps their keys and values, and returns the most probable successor of each of `fed.last`.
+    ///
+    /// # Errors
+    /// When positions or rows are out of range, or the device fails.
+    pub fn forward(&mut self, fed: &Fed<'_>) -> Result<Vec<i32>> {
+        self.check(fed)?;
+        let (n, last) = (fed.tokens.len(), fed.last.len());
+        if self.room.as_ref().is_none_or(|room| room.tokens < n) {
+            self.room = None;
+            self.gpu.wait()?;
+            self.room = Some(self.make_room(n)?);
+        }
+        let Some(mut room) = self.room.take() else { return Ok(Vec::new()) };
+        let done = self
+            .layers(&mut room, fed)
+            .and_then(|()| self.choose(&mut room, fed.last, n))
+            .and_then(|()| self.gpu.read(&room.best, 0, last));
+        self.room = Some(room);
+        done
+    }
+
+    fn check(&self, fed: &Fed<'_>) -> Result<()> {
+        let n = fed.tokens.len();
+        let inside = |values: &[i32], limit: usize| values.iter().all(|&value| value >= 0 && (value as usize) < limit);
+        let first = fed.places.iter().zip(fed.positions).all(|(place, position)| place >= position);
+        let fits = fed.positions.len() == n && fed.places.len() == n && first;
+        if fits
+            && inside(fed.tokens, self.shape.vocab)
+            && inside(fed.positions, self.shape.positions())
+            && inside(fed.places, self.rows)
+            && inside(fed.last, n)
+        {
+            return Ok(());
+        }
+        let limits = format!("a vocabulary of {}, {} positions, a cache of {} rows", self.shape.vocab, self.shape.positions(), self.rows);
+        Err(Error::Input(format!("tokens, positions or rows of a forward pass of {n} tokens exceed {limits}")))
+    }
+
+    fn make_room(&self, n: usize) -> Result<Room> {
+        let (gpu, shape) = (&self.gpu, &self.shape);
+        Ok(Room {
+            tokens: n,
+            ids: gpu.alloc(n * F)?,
+            positions: gpu.alloc(n * F)?,
+            places: gpu.alloc(n * F)?,
+            x: gpu.alloc(n * shape.hidden * F)?,
+            scales: gpu.alloc(n * F)?,
+            normed: gpu.alloc(n * shape.hidden * H)?,
+            row: gpu.alloc(n * shape.row() * H)?,
+            attended: gpu.alloc(n * shape.heads * shape.dim * H)?,
+            gate_up: gpu.alloc(n * 2 * shape.inner * H)?,
+            fed: gpu.alloc(n * shape.inner * H)?,
+            chosen: gpu.alloc(n * shape.hidden * H)?,
+            logits: gpu.alloc(ROWS.min(n) * shape.vocab * H)?,
+            best: gpu.alloc(n * F)?,
+        })
+    }
+
+    fn weight(&self, index: usize, columns: usize) -> Matrix {
+        Matrix::new(self.parameters[index].address(), columns)
+    }
+
+    fn layers(&self, room: &mut Room, fed: &Fed<'_>) -> Result<()> {
+        let (gpu, shape, n) = (&self.gpu, &self.shape, fed.tokens.len());
+        let (d, inner, q, row) = (shape.hidden, shape.inner, shape.heads * shape.dim, shape.row());
+        gpu.write(&mut room.ids, 0, fed.tokens)?;
+        gpu.write(&mut room.positions, 0, fed.positions)?;
+        gpu.write(&mut room.places, 0, fed.places)?;
+        gpu.launch("embed", (n, 1), 128, 0, args![self.parameters[0].address(), &room.ids, &room.x, d, 1.0f32])?;
+        let half = |buffer: &Buffer, columns: usize| Matrix::new(buffer.at(0, H), columns);
+        let x = Matrix::new(room.x.at(0, F), d);
+        for (index, (keys, values)) in self.cache.iter().enumerate() {
+            let at = shape.layer(index);
+            let bias = at.bias.map_or(0, |bias| self.parameters[bias].address());
+            self.normed(room, at.input_norm, n)?;
+            gpu.product(half(&room.normed, d), self.weight(at.qkv, row), half(&room.row, row), (n, row, d), false, false, 1)?;
+            let threads = n * shape.groups * shape.dim / 2;
+            gpu.each(
+                "append",
+                threads,
+                args![
+                    &room.row,
+                    bias,
+                    &self.angles,
+                    &room.positions,
+                    &room.places,
+                    keys,
+                    values,
+                    shape.heads,
+                    shape.groups,
+                    threads as i64,
+                ],
+            )?;
+            gpu.launch(
+                "attend",
+                (n, shape.groups),
+                128,
+                0,
+                args![
+                    &room.row,
+                    bias,
+                    &self.angles,
+                    &room.positions,
+                    &room.places,
+                    keys,
+                    values,
+                    &room.attended,
+                    shape.heads,
+                    shape.groups,
+                    shape.scale,
+                ],
+            )?;
+            gpu.product(half(&room.attended, q), self.weight(at.o, d), x, (n, d, q), true, true, 1)?;
+            self.normed(room, at.post_norm, n)?;
+            gpu.product(
+                half(&room.normed, d),
+                self.weight(at.gate_up, 2 * inner),
+                half(&room.gate_up, 2 * inner),
+                (n, 2 * inner, d),
+                false,
+                false,
+                1,
+            )?;
+            gpu.each("gated", n * inner, args![&room.gate_up, &room.fed, inner, (n * inner) as i64])?;
+            gpu.product(half(&room.fed, inner), self.weight(at.down, d), x, (n, d, inner), true, true, 1)?;
+        }
+        self.normed(room, shape.final_norm(), n)
+    }
+
+    fn normed(&self, room: &Room, norm: usize, n: usize) -> Result<()> {
+        let arguments = args![&room.x, self.parameters[norm].address(), &room.normed, &room.scales, self.shape.hidden, self.shape.eps];
+        self.gpu.launch("rms", (n, 1), 128, 0, arguments)
+    }
+
+    /// The most probable successors of the rows `last`, into `best`.
+    fn choose(&self, room: &mut Room, last: &[i32], n: usize) -> Result<()> {
+        let (gpu, shape) = (&self.gpu, &self.shape);
+        let (d, vocab) = (shape.hidden, shape.vocab);
+        let all = last.len() == n && last.iter().enumerate().all(|(index, &row)| row as usize == index);
+        if !all {
+            gpu.write(&mut room.ids, 0, last)?;
+            gpu.launch("gather_rows", (last.len(), 1), 128, 0, args![&room.normed, &room.ids, &room.chosen, d])?;
+        }
+        let chosen = if all { &room.normed } else { &room.chosen };
+        let logits = Matrix::new(room.logits.at(0, H), vocab);
+        for from in (0..last.len()).step_by(ROWS) {
+            let rows = ROWS.min(last.len() - from);
+            let states = Matrix::new(chosen.at(from * d, H), d);
+            gpu.product(states, self.weight(shape.head(), d).turned(), logits, (rows, vocab, d), false, false, 1)?;
+            gpu.launch("argmax", (rows, 1), 512, 0, args![&room.logits, room.best.at(from, F), vocab])?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows of logits held at a time.
+const ROWS: usize = 1024;

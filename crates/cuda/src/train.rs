@@ -1,0 +1,613 @@
+//! A training step: forward and backward pass over micro-batches, gradients added up, AdamW.
+
+use crate::gpu::{Buffer, Gpu, Matrix, args};
+use crate::shape::{LayerIndex, Shape};
+use crate::{Error, Result};
+
+/// Scores of attention held at a time.
+const SCORES: usize = 1 << 27;
+/// Logits held at a time.
+const LOGITS: usize = 1 << 27;
+/// Blocks that add up squares.
+const PARTS: usize = 1024;
+
+const F: usize = size_of::<f32>();
+const H: usize = size_of::<u16>();
+
+/// One forward and backward pass: rows of equal length, documents packed into them, what is left of a row is padding.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Rows.
+    pub rows: usize,
+    /// Tokens per row.
+    pub len: usize,
+    /// `[rows·len]` tokens.
+    pub tokens: &'a [i32],
+    /// `[rows·len]`: where in its row each token's document starts; `len` for padding.
+    pub starts: &'a [i32],
+    /// The tokens (flat index) whose next token is trained.
+    pub selected: &'a [i32],
+    /// The token to predict at each of them.
+    pub targets: &'a [u32],
+    /// The weight of each one's loss.
+    pub weights: &'a [f32],
+}
+
+/// Coefficients of an AdamW step (Loshchilov and Hutter 2019), in the form of `torch.optim.AdamW`.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamW {
+    /// Factor on the gradients: of clipping.
+    pub scale: f32,
+    /// Factor on decayed values.
+    pub keep: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub step_size: f32,
+    /// Root of the second moment's bias correction.
+    pub root_correction: f32,
+    /// Decay rates of the moments.
+    pub betas: [f32; 2],
+    /// Added to the root of the second moment.
+    pub eps: f32,
+}
+
+/// What the backward pass needs of a layer's forward pass.
+struct Saved {
+    input: Buffer,
+    input_scales: Buffer,
+    input_normed: Buffer,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
+    lse: Buffer,
+    attended: Buffer,
+    middle: Buffer,
+    middle_scales: Buffer,
+    middle_normed: Buffer,
+    gate_up: Buffer,
+    fed: Buffer,
+}
+
+/// Buffers that layers use one after the other.
+struct Scratch {
+    ids: Buffer,
+    positions: Buffer,
+    starts: Buffer,
+    /// The residual stream after the last layer.
+    last: Buffer,
+    last_scales: Buffer,
+    hidden: Buffer,
+    /// Gradient of the residual stream, f32, and its bf16 copy.
+    slope: Buffer,
+    slope_half: Buffer,
+    row: Buffer,
+    heads: Buffer,
+    dheads: Buffer,
+    dq: Buffer,
+    dk: Buffer,
+    dv: Buffer,
+    delta: Buffer,
+    wide: Buffer,
+    inner: Buffer,
+    normed: Buffer,
+    scores: Buffer,
+    dscores: Buffer,
+    logits: Buffer,
+    chosen: Buffer,
+    dchosen: Buffer,
+}
+
+/// Everything sized by the micro-batch.
+struct Room {
+    rows: usize,
+    len: usize,
+    layers: Vec<Saved>,
+    scratch: Scratch,
+}
+
+/// A model in training, with its optimizer, on one GPU.
+pub struct Trainer {
+    gpu: Gpu,
+    shape: Shape,
+    /// Where each parameter stands in the arenas, and how long it is.
+    places: Vec<(usize, usize)>,
+    values: Buffer,
+    first: Buffer,
+    second: Buffer,
+    gradients: Buffer,
+    half: Buffer,
+    angles: Buffer,
+    parts: Buffer,
+    total: usize,
+    room: Option<Room>,
+}
+
+impl Trainer {
+    /// Takes a model's parameters, in the order of [`Shape`], to GPU `number`, and its moments if it goes on.
+    ///
+    /// # Errors
+    /// When the shape is not supported, a size is wrong, there is no such GPU, or it has too little memory.
+    pub fn new(number: usize, shape: Shape, values: &[Vec<f32>], moments: Option<(&[Vec<f32>], &[Vec<f32>])>) -> Result<Self> {
+        shape.check()?;
+        let sizes = shape.sizes();
+        let found: Vec<usize> = values.iter().map(Vec::len).collect();
+        if found != sizes {
+            return Err(Error::Input(format!("the model has parameters of {sizes:?} elements, but {found:?} were given")));
+        }
+        let gpu = Gpu::new(number, shape.dim, shape.group())?;
+        let mut total = 0;
+        let places = sizes.iter().map(|&size| {
+            let place = (total, size);
+            total += size.next_multiple_of(64);
+            place
+        });
+        let places: Vec<_> = places.collect();
+        let mut arenas = [gpu.zeros(total * F)?, gpu.zeros(total * F)?, gpu.zeros(total * F)?];
+        let (first, second) = moments.unwrap_or_default();
+        for (arena, values) in arenas.iter_mut().zip([values, first, second]) {
+            for (&(at, _), values) in places.iter().zip(values) {
+                gpu.write(arena, at, values)?;
+            }
+        }
+        let [values, first, second] = arenas;
+        let half = gpu.zeros(total * H)?;
+        gpu.each("cast", total.div_ceil(8), args![&values, &half, total as i64])?;
+        let angles = gpu.upload(&shape.angles)?;
+        let (gradients, parts) = (gpu.zeros(total * F)?, gpu.zeros(PARTS * F)?);
+        Ok(Self { gpu, shape, places, values, first, second, gradients, half, angles, parts, total, room: None })
+    }
+
+    fn float(&self, parameter: usize) -> u64 {
+        self.values.at(self.places[parameter].0, F)
+    }
+
+    fn gradient_of(&self, parameter: usize) -> u64 {
+        self.gradients.at(self.places[parameter].0, F)
+    }
+
+    fn weight(&self, parameter: usize, columns: usize) -> Matrix {
+        Matrix::new(self.half.at(self.places[parameter].0, H), columns)
+    }
+
+    /// Sum of weighted losses, and the norm of the gradient of (that sum ÷ trained tokens) over all parameters together.
+    /// The gradient stays for [`update`](Self::update).
+    ///
+    /// # Errors
+    /// When a batch does not fit together or memory is short.
+    pub fn gradient(&mut self, batches: &[Batch<'_>]) -> Result<(f64, f64)> {
+        let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
+        self.gpu.clear(&mut self.gradients)?;
+        let mut loss = 0.0;
+        for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
+            let mut room = self.room_for(batch)?;
+            let done = self.pass(&mut room, batch, 1.0 / trained as f32);
+            self.room = Some(room);
+            loss += done?;
+        }
+        let blocks = PARTS.min(self.total.div_ceil(256));
+        self.gpu.launch("square_sums", (blocks, 1), 256, 0, args![&self.gradients, &self.parts, self.total as i64])?;
+        let parts = self.gpu.read::<f32>(&self.parts, 0, blocks)?;
+        Ok((loss, parts.into_iter().map(f64::from).sum::<f64>().sqrt()))
+    }
+
+    /// The sum of weighted losses, and how many targets are the most probable token; without a gradient.
+    ///
+    /// # Errors
+    /// As [`gradient`](Self::gradient).
+    pub fn loss(&mut self, batch: &Batch<'_>) -> Result<(f64, u64)> {
+        let mut room = self.room_for(batch)?;
+        let done = self.forward(&mut room, batch).and_then(|()| self.head(&mut room, batch, None));
+        self.room = Some(room);
+        done
+    }
+
+    /// One step by the gradient; `decays` says of each parameter whether weight decay applies.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn update(&mut self, step: &AdamW, decays: &[bool]) -> Result<()> {
+        for (&(at, size), &decay) in self.places.iter().zip(decays) {
+            let keep = if decay { step.keep } else { 1.0 };
+            let [beta1, beta2] = step.betas;
+            self.gpu.each(
+                "adamw",
+                size,
+                args![
+                    self.values.at(at, F),
+                    self.first.at(at, F),
+                    self.second.at(at, F),
+                    self.gradients.at(at, F),
+                    self.half.at(at, H),
+                    size as i64,
+                    step.scale,
+                    keep,
+                    step.step_size,
+                    step.root_correction,
+                    1.0 - beta1,
+                    beta2,
+                    1.0 - beta2,
+                    step.eps,
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn copied(&self, arena: &Buffer) -> Result<Vec<Vec<f32>>> {
+        self.places.iter().map(|&(at, size)| self.gpu.read(arena, at, size)).collect()
+    }
+
+    /// The parameters in f32.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn values(&self) -> Result<Vec<Vec<f32>>> {
+        self.copied(&self.values)
+    }
+
+    /// First and second moments.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn moments(&self) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+        Ok((self.copied(&self.first)?, self.copied(&self.second)?))
+    }
+
+    /// Bytes of GPU memory in use, by whomever, and in all.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        let (free, total) = self.gpu.memory()?;
+        Ok((total - free, total))
+    }
+
+    /// Buffers for this micro-batch: those of the last one if its shape is the same.
+    fn room_for(&mut self, batch: &Batch<'_>) -> Result<Room> {
+        let (rows, len, n) = (batch.rows, batch.len, batch.rows * batch.len);
+        let fits = batch.tokens.len() == n && batch.starts.len() == n;
+        if !fits || batch.selected.len() != batch.targets.len() || batch.targets.len() != batch.weights.len() {
+            return Err(Error::Input(format!("a batch of {rows}×{len} has {} tokens, {} starts", batch.tokens.len(), batch.starts.len())));
+        }
+        if len > self.shape.positions() {
+            return Err(Error::Input(format!("rows of {len} tokens, but the model has {} positions", self.shape.positions())));
+        }
+        match self.room.take() {
+            Some(room) if (room.rows, room.len) == (rows, len) => Ok(room),
+            other => {
+                drop(other);
+                self.gpu.wait()?;
+                self.make_room(rows, len)
+            }
+        }
+    }
+
+    fn make_room(&self, rows: usize, len: usize) -> Result<Room> {
+        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
+        let float = |count: usize| gpu.alloc(count * F);
+        let half = |count: usize| gpu.alloc(count * H);
+        let (d, inner, q, kv) = (shape.hidden, shape.inner, shape.heads * shape.dim, shape.groups * shape.dim);
+        let layer = |_| {
+            Ok(Saved {
+                input: float(n * d)?,
+                input_scales: float(n)?,
+                input_normed: half(n * d)?,
+                q: half(n * q)?,
+                k: half(n * kv)?,
+                v: half(n * kv)?,
+                lse: float(n * shape.heads)?,
+                attended: half(n * q)?,
+                middle: float(n * d)?,
+                middle_scales: float(n)?,
+                middle_normed: half(n * d)?,
+                gate_up: half(n * 2 * inner)?,
+                fed: half(n * inner)?,
+            })
+        };
+        let scores = self.rows_at_once(rows, len) * shape.heads * len * len;
+        let chunk = self.chunk(n);
+        let scratch = Scratch {
+            ids: gpu.alloc(n * F)?,
+            positions: gpu.alloc(n * F)?,
+            starts: gpu.alloc(n * F)?,
+            last: float(n * d)?,
+            last_scales: float(n)?,
+            hidden: half(n * d)?,
+            slope: float(n * d)?,
+            slope_half: half(n * d)?,
+            row: half(n * shape.row())?,
+            heads: half(n * q)?,
+            dheads: half(n * q)?,
+            dq: half(n * q)?,
+            dk: half(n * kv)?,
+            dv: half(n * kv)?,
+            delta: float(n * shape.heads)?,
+            wide: half(n * 2 * inner)?,
+            inner: half(n * inner)?,
+            normed: half(n * d)?,
+            scores: half(scores)?,
+            dscores: half(scores)?,
+            logits: half(chunk * shape.vocab)?,
+            chosen: half(chunk * d)?,
+            dchosen: half(chunk * d)?,
+        };
+        Ok(Room { rows, len, layers: (0..shape.layers).map(layer).collect::<Result<_>>()?, scratch })
+    }
+
+    fn rows_at_once(&self, rows: usize, len: usize) -> usize {
+        (SCORES / (self.shape.heads * len * len).max(1)).clamp(1, rows)
+    }
+
+    fn chunk(&self, tokens: usize) -> usize {
+        (LOGITS / self.shape.vocab).clamp(1, tokens.max(1))
+    }
+
+    fn pass(&self, room: &mut Room, batch: &Batch<'_>, factor: f32) -> Result<f64> {
+        self.forward(room, batch)?;
+        let (loss, _) = self.head(room, batch, Some(factor))?;
+        self.backward(room)?;
+        Ok(loss)
+    }
+
+    fn forward(&self, room: &mut Room, batch: &Batch<'_>) -> Result<()> {
+        let (gpu, shape, n) = (&self.gpu, &self.shape, room.rows * room.len);
+        let (d, inner, q) = (shape.hidden, shape.inner, shape.heads * shape.dim);
+        let positions: Vec<i32> = batch.starts.iter().enumerate().map(|(at, &start)| ((at % room.len) as i32 - start).max(0)).collect();
+        gpu.write(&mut room.scratch.ids, 0, batch.tokens)?;
+        gpu.write(&mut room.scratch.positions, 0, &positions)?;
+        gpu.write(&mut room.scratch.starts, 0, batch.starts)?;
+        let first = room.layers.first().map_or(&room.scratch.last, |layer| &layer.input);
+        gpu.launch("embed", (n, 1), 128, 0, args![self.half.at(self.places[0].0, H), &room.scratch.ids, first, d, 1.0f32])?;
+        for index in 0..shape.layers {
+            let at = shape.layer(index);
+            let (layers, later) = room.layers.split_at_mut(index + 1);
+            let saved = &mut layers[index];
+            self.normed(&saved.input, at.input_norm, &saved.input_normed, &saved.input_scales, n)?;
+            let row = Matrix::new(room.scratch.row.at(0, H), shape.row());
+            let normed = Matrix::new(saved.input_normed.at(0, H), d);
+            gpu.product(normed, self.weight(at.qkv, shape.row()), row, (n, shape.row(), d), false, false, 1)?;
+            self.attention(saved, &room.scratch, at, room.rows, room.len)?;
+            gpu.copy(&saved.input, &mut saved.middle, n * d * F)?;
+            let middle = Matrix::new(saved.middle.at(0, F), d);
+            gpu.product(Matrix::new(saved.attended.at(0, H), q), self.weight(at.o, d), middle, (n, d, q), true, true, 1)?;
+            self.normed(&saved.middle, at.post_norm, &saved.middle_normed, &saved.middle_scales, n)?;
+            let gate_up = Matrix::new(saved.gate_up.at(0, H), 2 * inner);
+            let normed = Matrix::new(saved.middle_normed.at(0, H), d);
+            gpu.product(normed, self.weight(at.gate_up, 2 * inner), gate_up, (n, 2 * inner, d), false, false, 1)?;
+            gpu.each("gated", n * inner, args![&saved.gate_up, &saved.fed, inner, (n * inner) as i64])?;
+            let next = later.first_mut().map_or(&mut room.scratch.last, |layer| &mut layer.input);
+            gpu.copy(&saved.middle, next, n * d * F)?;
+            let next = Matrix::new(next.at(0, F), d);
+            gpu.product(Matrix::new(saved.fed.at(0, H), inner), self.weight(at.down, d), next, (n, d, inner), true, true, 1)?;
+        }
+        self.normed(&room.scratch.last, shape.final_norm(), &room.scratch.hidden, &room.scratch.last_scales, n)
+    }
+
+    fn normed(&self, x: &Buffer, norm: usize, y: &Buffer, scales: &Buffer, n: usize) -> Result<()> {
+        let (d, eps) = (self.shape.hidden, self.shape.eps);
+        self.gpu.launch("rms", (n, 1), 128, 0, args![x, self.float(norm), y, scales, d, eps])
+    }
+
+    /// Rows of merged projections to attention's output.
+    fn attention(&self, saved: &Saved, scratch: &Scratch, at: LayerIndex, rows: usize, len: usize) -> Result<()> {
+        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
+        let threads = n * (shape.heads + 2 * shape.groups) * shape.dim / 2;
+        let bias = at.bias.map_or(0, |bias| self.float(bias));
+        gpu.each(
+            "split",
+            threads,
+            args![
+                &scratch.row,
+                bias,
+                &self.angles,
+                &scratch.positions,
+                &saved.q,
+                &saved.k,
+                &saved.v,
+                shape.heads,
+                shape.groups,
+                len,
+                shape.scale,
+                threads as i64,
+            ],
+        )?;
+        for part in Part::all(self, rows, len) {
+            let scores = part.scores(&scratch.scores);
+            gpu.product(part.q(&saved.q), part.k(&saved.k).turned(), scores, (part.queries, len, shape.dim), false, false, part.batch)?;
+            gpu.launch(
+                "softmax",
+                (part.rows * shape.heads * len, 1),
+                128,
+                0,
+                args![
+                    &scratch.scores,
+                    saved.lse.at(part.row * shape.heads * len, F),
+                    scratch.starts.at(part.row * len, F),
+                    shape.heads,
+                    len,
+                ],
+            )?;
+            gpu.product(scores, part.k(&saved.v), part.q(&scratch.heads), (part.queries, shape.dim, len), false, false, part.batch)?;
+        }
+        let count = n * shape.heads * shape.dim;
+        gpu.each("to_rows", count, args![&scratch.heads, &saved.attended, shape.heads, len, count as i64])
+    }
+
+    /// Losses of the selected tokens, and without `factor` how many are predicted right; with it also the gradients of hidden states (in `slope_half`) and head.
+    fn head(&self, room: &mut Room, batch: &Batch<'_>, factor: Option<f32>) -> Result<(f64, u64)> {
+        let (gpu, shape, scratch) = (&self.gpu, &self.shape, &mut room.scratch);
+        let (d, vocab, count) = (shape.hidden, shape.vocab, batch.selected.len());
+        let chunk = self.chunk(room.rows * room.len);
+        let selected = gpu.upload(batch.selected)?;
+        let targets = gpu.upload(batch.targets)?;
+        let weights = gpu.upload(batch.weights)?;
+        let (losses, best) = (gpu.alloc(count * F)?, gpu.zeros(count * F)?);
+        if factor.is_some() {
+            gpu.clear(&mut scratch.slope_half)?;
+        }
+        let table = Matrix::new(self.half.at(self.places[shape.head()].0, H), d);
+        let logits = Matrix::new(scratch.logits.at(0, H), vocab);
+        let (chosen, dchosen) = (Matrix::new(scratch.chosen.at(0, H), d), Matrix::new(scratch.dchosen.at(0, H), d));
+        for from in (0..count).step_by(chunk) {
+            let rows = chunk.min(count - from);
+            gpu.launch("gather_rows", (rows, 1), 128, 0, args![&scratch.hidden, selected.at(from, F), &scratch.chosen, d])?;
+            gpu.product(chosen, table.turned(), logits, (rows, vocab, d), false, false, 1)?;
+            if factor.is_none() {
+                gpu.launch("argmax", (rows, 1), 512, 0, args![&scratch.logits, best.at(from, F), vocab])?;
+            }
+            gpu.launch(
+                "cross_entropy",
+                (rows, 1),
+                512,
+                0,
+                args![&scratch.logits, targets.at(from, F), weights.at(from, F), losses.at(from, F), vocab, factor.unwrap_or(0.0),],
+            )?;
+            if factor.is_some() {
+                gpu.product(logits, table, dchosen, (rows, d, vocab), false, false, 1)?;
+                let dtable = Matrix::new(self.gradient_of(shape.head()), d);
+                gpu.product(logits.turned(), chosen, dtable, (vocab, d, rows), true, true, 1)?;
+                gpu.launch("scatter_rows", (rows, 1), 128, 0, args![&scratch.dchosen, selected.at(from, F), &scratch.slope_half, d])?;
+            }
+        }
+        let loss = gpu.read::<f32>(&losses, 0, count)?.into_iter().map(f64::from).sum();
+        let correct = match factor {
+            Some(_) => 0,
+            None => gpu.read::<u32>(&best, 0, count)?.iter().zip(batch.targets).filter(|(best, target)| best == target).count(),
+        };
+        Ok((loss, correct as u64))
+    }
+
+    fn backward(&self, room: &mut Room) -> Result<()> {
+        let (gpu, shape, n, len) = (&self.gpu, &self.shape, room.rows * room.len, room.len);
+        let (d, inner, q, row) = (shape.hidden, shape.inner, shape.heads * shape.dim, shape.row());
+        let scratch = &mut room.scratch;
+        gpu.clear(&mut scratch.slope)?;
+        self.norm_backward(&scratch.last, shape.final_norm(), &scratch.last_scales, &scratch.slope_half, &scratch.slope, n)?;
+        let half = |buffer: &Buffer, columns: usize| Matrix::new(buffer.at(0, H), columns);
+        let gradient = |parameter: usize, columns: usize| Matrix::new(self.gradient_of(parameter), columns);
+        for index in (0..shape.layers).rev() {
+            let (at, saved) = (shape.layer(index), &room.layers[index]);
+            // The feed-forward block.
+            gpu.each("cast", (n * d).div_ceil(4), args![&scratch.slope, &scratch.slope_half, (n * d) as i64])?;
+            let slope = half(&scratch.slope_half, d);
+            gpu.product(slope, self.weight(at.down, d).turned(), half(&scratch.inner, inner), (n, inner, d), false, false, 1)?;
+            gpu.product(half(&saved.fed, inner).turned(), slope, gradient(at.down, d), (inner, d, n), true, true, 1)?;
+            gpu.each("gated_backward", n * inner, args![&saved.gate_up, &scratch.inner, &scratch.wide, inner, (n * inner) as i64])?;
+            let wide = half(&scratch.wide, 2 * inner);
+            gpu.product(wide, self.weight(at.gate_up, 2 * inner).turned(), half(&scratch.normed, d), (n, d, 2 * inner), false, false, 1)?;
+            let normed = half(&saved.middle_normed, d).turned();
+            gpu.product(normed, wide, gradient(at.gate_up, 2 * inner), (d, 2 * inner, n), true, true, 1)?;
+            self.norm_backward(&saved.middle, at.post_norm, &saved.middle_scales, &scratch.normed, &scratch.slope, n)?;
+            // Attention.
+            gpu.each("cast", (n * d).div_ceil(4), args![&scratch.slope, &scratch.slope_half, (n * d) as i64])?;
+            gpu.product(slope, self.weight(at.o, d).turned(), half(&scratch.dheads, q), (n, q, d), false, false, 1)?;
+            gpu.product(half(&saved.attended, q).turned(), slope, gradient(at.o, d), (q, d, n), true, true, 1)?;
+            self.attention_backward(saved, scratch, room.rows, len)?;
+            let dqkv = half(&scratch.row, row);
+            if let Some(bias) = at.bias {
+                gpu.launch("column_sums", (row.div_ceil(128), 64), 128, 0, args![&scratch.row, self.gradient_of(bias), row, n])?;
+            }
+            gpu.product(dqkv, self.weight(at.qkv, row).turned(), half(&scratch.normed, d), (n, d, row), false, false, 1)?;
+            gpu.product(half(&saved.input_normed, d).turned(), dqkv, gradient(at.qkv, row), (d, row, n), true, true, 1)?;
+            self.norm_backward(&saved.input, at.input_norm, &saved.input_scales, &scratch.normed, &scratch.slope, n)?;
+        }
+        gpu.launch("embed_backward", (n, 1), 128, 0, args![&scratch.ids, &scratch.slope, self.gradient_of(0), d, 1.0f32])
+    }
+
+    fn norm_backward(&self, x: &Buffer, norm: usize, scales: &Buffer, dy: &Buffer, slope: &Buffer, n: usize) -> Result<()> {
+        let d = self.shape.hidden;
+        let arguments = args![x, self.float(norm), scales, dy, slope, self.gradient_of(norm), d, n];
+        self.gpu.launch("rms_backward", (n.min(1024), 1), 128, d * F, arguments)
+    }
+
+    /// The gradient of attention's output, rows in `dheads`, to that of the merged projections in `row`.
+    fn attention_backward(&self, saved: &Saved, scratch: &Scratch, rows: usize, len: usize) -> Result<()> {
+        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
+        let count = n * shape.heads * shape.dim;
+        // Output and its gradient by heads; the row buffer is free until the end and holds the former.
+        gpu.each("to_heads", count, args![&saved.attended, &scratch.row, shape.heads, len, count as i64])?;
+        gpu.each("to_heads", count, args![&scratch.dheads, &scratch.heads, shape.heads, len, count as i64])?;
+        let dots = n * shape.heads;
+        gpu.each("row_dots", dots * 32, args![&scratch.row, &scratch.heads, &scratch.delta, dots as i64])?;
+        for part in Part::all(self, rows, len) {
+            let (scores, dscores) = (part.scores(&scratch.scores), part.scores(&scratch.dscores));
+            let (q, k, v, dout) = (part.q(&saved.q), part.k(&saved.k), part.k(&saved.v), part.q(&scratch.heads));
+            let (m, dim, batch) = (part.queries, shape.dim, part.batch);
+            gpu.product(q, k.turned(), scores, (m, len, dim), false, false, batch)?;
+            gpu.product(dout, v.turned(), dscores, (m, len, dim), false, false, batch)?;
+            let at = part.row * shape.heads * len;
+            gpu.launch(
+                "softmax_backward",
+                (part.rows * shape.heads * len, 1),
+                128,
+                0,
+                args![
+                    &scratch.scores,
+                    &scratch.dscores,
+                    saved.lse.at(at, F),
+                    scratch.delta.at(at, F),
+                    scratch.starts.at(part.row * len, F),
+                    shape.heads,
+                    len,
+                ],
+            )?;
+            gpu.product(scores.turned(), dout, part.k(&scratch.dv), (len, dim, m), false, false, batch)?;
+            gpu.product(dscores.turned(), q, part.k(&scratch.dk), (len, dim, m), false, false, batch)?;
+            gpu.product(dscores, k, part.q(&scratch.dq), (m, dim, len), false, false, batch)?;
+        }
+        let threads = n * (shape.heads + 2 * shape.groups) * shape.dim / 2;
+        gpu.each(
+            "merge",
+            threads,
+            args![
+                &scratch.dq,
+                &scratch.dk,
+                &scratch.dv,
+                &self.angles,
+                &scratch.positions,
+                &scratch.row,
+                shape.heads,
+                shape.groups,
+                len,
+                shape.scale,
+                threads as i64,
+            ],
+        )
+    }
+}
+
+/// Some rows of a micro-batch, whose scores fit at once. A group's query heads are the rows of one matrix.
+#[derive(Clone, Copy)]
+struct Part {
+    row: usize,
+    rows: usize,
+    len: usize,
+    /// Rows of a group's matrix of queries.
+    queries: usize,
+    /// Products at once: one for each row and group.
+    batch: usize,
+    groups: usize,
+    dim: usize,
+}
+
+impl Part {
+    fn all(trainer: &Trainer, rows: usize, len: usize) -> impl Iterator<Item = Self> {
+        let (shape, most) = (&trainer.shape, trainer.rows_at_once(rows, len));
+        let (groups, dim, group) = (shape.groups, shape.dim, shape.group());
+        (0..rows).step_by(most).map(move |row| {
+            let rows = most.min(rows - row);
+            Self { row, rows, len, queries: group * len, batch: rows * groups, groups, dim }
+        })
+    }
+
+    fn q(&self, buffer: &Buffer) -> Matrix {
+        Matrix::new(buffer.at(self.row * self.groups * self.queries * self.dim, H), self.dim).step(self.queries * self.dim)
+    }
+
+    fn k(&self, buffer: &Buffer) -> Matrix {
+        Matrix::new(buffer.at(self.row * self.groups * self.len * self.dim, H), self.dim).step(self.len * self.dim)
+    }
+
+    fn scores(&self, buffer: &Buffer) -> Matrix {
+        Matrix::new(buffer.at(0, H), self.len).step(self.queries * self.len)
+    }
+}
