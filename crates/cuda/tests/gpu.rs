@@ -50,7 +50,9 @@ fn decoding_predicts_what_training_does() {
         println!("skipped: there is no GPU");
         return;
     }
-    for (dim, heads, groups, bias, tied) in [(16, 6, 2, true, false), (64, 3, 1, false, true), (8, 4, 4, false, true), (128, 4, 2, true, true)] {
+    for (dim, heads, groups, bias, tied) in
+        [(16, 6, 2, true, false), (64, 3, 1, false, true), (8, 4, 4, false, true), (128, 4, 2, true, true)]
+    {
         let shape = shape(dim, heads, groups, bias, tied);
         let parameters = parameters(&shape);
         let tokens: Vec<i32> = (0..LEN as i32).map(|i| (i * i * 31 + 5) % 203).collect();

@@ -23,6 +23,15 @@ pub fn parse(name: &str) -> Result<Device> {
     Ok(Device::flex())
 }
 
+/// The device of this name for what computes on the CPU alone.
+///
+/// # Errors
+/// As [`parse`]; also for a GPU that is there.
+pub fn host(name: &str) -> Result<Device> {
+    let device = parse(name)?;
+    if is_cpu(name) { Ok(device) } else { refuse(name, "this runs on the CPU alone; set device = \"cpu\"") }
+}
+
 /// The number of the GPU of this name.
 ///
 /// # Errors
@@ -67,6 +76,7 @@ mod tests {
         for (name, part) in [("gpu", "must be cpu, cuda or cuda:N"), ("cuda:x", "number of the GPU"), ("cuda0", "number of the GPU")] {
             assert!(parse(name).unwrap_err().to_string().contains(part), "{name}");
         }
+        assert!(host("cpu").is_ok() && host("cuda").is_err());
         for name in ["cuda", "cuda:999"] {
             let expected = if cfg!(feature = "cuda") { "GPU" } else { "not built into" };
             match parse(name) {

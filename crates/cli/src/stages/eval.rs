@@ -111,7 +111,7 @@ impl Stage<App> for Eval {
         let mut mistakes: Vec<Mistake> = self.benchmark.iter().filter_map(|file| cx.app.check_file("benchmark", file)).collect();
         mistakes.extend(self.system_prompt.iter().filter_map(|file| cx.app.check_file("system_prompt", file)));
         mistakes.extend(self.teachers.iter().enumerate().filter_map(|(at, name)| cx.app.check_teacher(&format!("teachers.{at}"), name)));
-        mistakes.extend(device::parse(&self.device).err().map(|e| Mistake::at("device", e.to_string())));
+        mistakes.extend(device::host(&self.device).err().map(|e| Mistake::at("device", e.to_string())));
         if self.samples > 1 && self.temperature == 0.0 {
             mistakes.push(
                 Mistake::at("samples", format!("{} greedy attempts are all the same", self.samples))
@@ -267,5 +267,5 @@ fn write(cx: &StageContext<'_, App>, output: &str, meta: &MetaFields, rows: impl
 
 /// The device of the evaluation.
 fn device_of(name: &str) -> Result<burn::tensor::Device, StageError> {
-    device::parse(name).map_err(train_error)
+    device::host(name).map_err(train_error)
 }
