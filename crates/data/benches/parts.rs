@@ -16,7 +16,7 @@ use divan::counter::ItemsCount;
 use potstill_data::parts::{BatchReader, BatchWriter, schema_of_parts};
 use potstill_data::sql::{RowFilter, filter_parts};
 use potstill_data::stats::describe;
-use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, Verdict};
+use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, Table, Verdict};
 
 const ROWS: u32 = 200_000;
 
@@ -118,7 +118,7 @@ fn filter_by_sql(bencher: Bencher<'_, '_>, bytes: usize) {
 #[divan::bench(args = [100, 4000], sample_count = 3)]
 fn statistics(bencher: Bencher<'_, '_>, bytes: usize) {
     let path = part(bytes);
-    bencher.counter(ItemsCount::new(ROWS)).bench(|| describe(&[&path]).unwrap());
+    bencher.counter(ItemsCount::new(ROWS)).bench(|| describe(Table::open(&path).unwrap().batches()).unwrap());
 }
 
 fn condition(path: &PathBuf) -> RowFilter {

@@ -7,6 +7,7 @@
 //! Rows are plain structs because verifiers, teachers and curators work on one row at a time. Where a
 //! stage only keeps or drops rows, [`parts`] offers record batches instead, which are never unpacked.
 
+pub mod diff;
 pub mod error;
 pub mod manifest;
 mod near;
@@ -15,6 +16,7 @@ pub mod rows;
 pub mod source;
 pub mod sql;
 pub mod stats;
+pub mod table;
 
 pub use error::{DataError, Result};
 pub use manifest::Manifest;
@@ -24,3 +26,4 @@ pub use rows::{
 };
 pub use source::{Source, SourceKind, SourceSpec};
 pub use sql::{Query, RowFilter, query};
+pub use table::Table;

@@ -70,6 +70,33 @@ pub struct Hub {
     pub repo: String,
     /// The files in it; `*` stands for any part of a name.
     pub files: Vec<String>,
+    /// The branch, tag or commit; `main` if absent. Only a commit always means the same files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl Hub {
+    /// The branch, tag or commit.
+    pub fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
+    /// What its form does not allow: names that lead elsewhere.
+    fn faults(&self) -> Vec<String> {
+        let plain =
+            |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let mut faults = Vec::new();
+        if self.repo.is_empty() || self.files.is_empty() {
+            faults.push("`hub` needs `repo` and `files`".to_owned());
+        } else if self.repo.split('/').count() > 2 || !self.repo.split('/').all(plain) {
+            faults.push(format!("`hub.repo`: `{}` is no `organisation/name`", self.repo));
+        }
+        let inside = |file: &String| !file.contains('\\') && file.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if let Some(file) = self.files.iter().find(|file| !inside(file)) {
+            faults.push(format!("`hub.files`: `{file}` would leave the repository"));
+        }
+        faults
+    }
 }
 
 /// One mistake of a manifest.
@@ -143,9 +170,7 @@ impl Manifest {
         if self.licence.name.trim().is_empty() {
             add("licence", "`licence.name` is missing; write `unknown` if it is".to_owned());
         }
-        if self.hub.as_ref().is_some_and(|hub| hub.repo.is_empty() || hub.files.is_empty()) {
-            add("hub", "`hub` needs `repo` and `files`".to_owned());
-        }
+        self.hub.iter().flat_map(Hub::faults).for_each(|what| add("hub", what));
         if self.hub.is_none() && self.obtain.is_none() {
             add("source", "nothing says how to get the files: set `hub` or `obtain`".to_owned());
         }
@@ -182,21 +207,28 @@ impl Manifest {
     pub fn require_files(&self) -> Result<()> {
         let path = self.spec().path.unwrap_or_default();
         match crate::source::expand(&path) {
-            Err(DataError::Missing { path, .. }) => Err(DataError::Missing { hint: Some(self.how_to_get(&path)), path }),
+            Err(DataError::Missing { path, .. }) => Err(DataError::Missing { hint: Some(self.how_to_get()), path }),
             other => other.map(|_| ()),
         }
     }
 
-    fn how_to_get(&self, path: &Path) -> String {
+    /// The folder in which the hub's files stand under their own names: `source.path` without the first of them. `None` without a
+    /// hub, or where the path names files differently.
+    pub fn hub_folder(&self) -> Option<PathBuf> {
+        let (path, first) = (self.spec().path?, self.hub.as_ref()?.files.first()?);
+        let folder = path.to_str()?.strip_suffix(first.as_str())?;
+        (folder.is_empty() || folder.ends_with('/')).then(|| PathBuf::from(folder.trim_end_matches('/')))
+    }
+
+    fn how_to_get(&self) -> String {
         let from_hub = self.hub.as_ref().map(|hub| {
             let files = hub.files.iter().map(|file| format!("--include \"{file}\"")).collect::<Vec<_>>().join(" ");
-            let path = path.to_string_lossy();
-            // The manifests that come with potstill name files as the hub does, in a folder of their own.
-            let folder = hub.files.first().and_then(|file| path.strip_suffix(file.as_str()));
-            let folder = folder.map_or("FOLDER", |folder| folder.trim_end_matches('/'));
-            format!("hf download {} --repo-type dataset {files} --local-dir {folder}", hub.repo)
+            let folder = self.hub_folder().unwrap_or_else(|| PathBuf::from("FOLDER"));
+            let revision = hub.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
+            format!("hf download {} --repo-type dataset{revision} {files} --local-dir {}", hub.repo, folder.display())
         });
-        let ways = [self.obtain.clone(), from_hub].into_iter().flatten().collect::<Vec<_>>().join("; or with ");
+        let fetch = self.hub_folder().map(|_| format!("potstill fetch {}", self.folder.join(format!("{}.toml", self.name)).display()));
+        let ways = [self.obtain.clone(), fetch, from_hub].into_iter().flatten().collect::<Vec<_>>().join("; or with ");
         format!("get {}: {ways}", self.name)
     }
 }

@@ -10,7 +10,7 @@ use super::Format;
 use crate::{DataError, Result};
 
 /// A file's unpacked bytes.
-pub(super) type Stream = Box<dyn BufRead + Send>;
+pub(crate) type Stream = Box<dyn BufRead + Send>;
 
 const BUFFER: usize = 1 << 18;
 
@@ -46,7 +46,7 @@ pub(crate) fn expand(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The format that a file's name tells.
-pub(super) fn format_of(path: &Path) -> Result<Format> {
+pub(crate) fn format_of(path: &Path) -> Result<Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst"));
     let name_is_plain = plain.is_none();
@@ -70,7 +70,7 @@ pub(super) fn format_of(path: &Path) -> Result<Format> {
 }
 
 /// Opens a file and unpacks it if its first bytes say that it is packed, whatever its name.
-pub(super) fn open(path: &Path) -> Result<Stream> {
+pub(crate) fn open(path: &Path) -> Result<Stream> {
     let fault = |error| DataError::read(path, error);
     let file = File::open(path).map_err(fault)?;
     let mut raw = BufReader::with_capacity(BUFFER, file);

@@ -28,7 +28,7 @@ use crate::error::Place;
 use crate::sql::{RowFilter, filter_rows};
 use crate::{Attempt, DataError, Manifest, MetaFields, Problem, Result, Row};
 
-pub(crate) use files::expand;
+pub(crate) use files::{expand, format_of, open};
 pub use spec::{Columns, Duplicates, Format, GoldRule, MAX_ROW_BYTES, SourceKind, SourceSpec, TestColumns};
 
 /// Records that are mapped before the condition looks at them together.

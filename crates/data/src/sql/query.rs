@@ -1,6 +1,5 @@
-//! Looking into parts: the first rows that satisfy a condition, in some order.
+//! Looking into a table: the first rows that satisfy a condition, in some order.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
@@ -8,41 +7,40 @@ use arrow::compute::{SortColumn, SortOptions, concat_batches, filter_record_batc
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::{RowExpr, RowFilter};
-use crate::parts::{BatchReader, conform, schema_of_parts};
-use crate::{DataError, Result, Row};
+use crate::table::Table;
+use crate::{DataError, Result};
 
 /// Rows held beyond twice the limit before the worst are let go.
 const SLACK: usize = 4096;
 
-/// What to look for in parts.
+/// What to look for in a table.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
     /// Keep rows where this SQL condition holds.
     pub condition: Option<String>,
     /// Sort by these SQL expressions, each perhaps with `ASC` or `DESC`; NULL comes last. Ties and
-    /// unsorted rows stay in the parts' order.
+    /// unsorted rows stay in the table's order.
     pub sort: Option<String>,
     /// At most this many rows.
     pub limit: usize,
 }
 
-/// The rows that a query finds, as one batch with the schema of all the parts.
+/// The rows that a query finds, as one batch with the table's columns.
 ///
 /// Holds a few times `limit` rows in memory, however many there are.
 ///
 /// # Errors
-/// A part is missing or damaged, or an expression is wrong.
-pub fn query<R: Row>(parts: &[impl AsRef<Path>], query: &Query) -> Result<RecordBatch> {
-    let schema = schema_of_parts::<R, _>(parts)?;
+/// A file is missing or damaged, or an expression is wrong.
+pub fn query(table: &Table, query: &Query) -> Result<RecordBatch> {
+    let schema = table.schema().clone();
     let filter = query.condition.as_deref().map(|sql| RowFilter::new(sql, &schema)).transpose()?;
     let order = query.sort.as_deref().map(|sql| Order::new(sql, &schema)).transpose()?;
-    let mut best = Best { schema: schema.clone(), order, limit: query.limit, held: Vec::new(), rows: 0 };
-    for located in BatchReader::open(parts)? {
+    let mut best = Best { schema, order, limit: query.limit, held: Vec::new(), rows: 0 };
+    for located in table.batches() {
         if best.is_full() {
             break;
         }
-        let located = located?;
-        let batch = conform(&located.batch, &schema).map_err(|error| error.located(&located.path, located.first_row))?;
+        let batch = located?.batch;
         let batch = match &filter {
             Some(filter) => filter_record_batch(&batch, &filter.mask(&batch)?)?,
             None => batch,

@@ -1,9 +1,8 @@
-//! What is in the columns of parts: counts, ranges, percentiles, histograms, frequent values.
+//! What is in the columns of a table: counts, ranges, percentiles, histograms, frequent values.
 
 mod distribution;
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
@@ -14,7 +13,7 @@ pub use distribution::{Bar, NumberStats};
 
 use self::distribution::Sketch;
 use crate::Result;
-use crate::parts::BatchReader;
+use crate::parts::Located;
 
 /// Distinct texts counted before a column counts as free text.
 const DISTINCT: usize = 1000;
@@ -23,7 +22,7 @@ const NAME_BYTES: usize = 100;
 /// Frequent values listed.
 const TOP: usize = 12;
 
-/// Statistics of parts.
+/// Statistics of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// The number of rows.
@@ -39,7 +38,7 @@ pub struct ColumnStats {
     pub name: String,
     /// Its Arrow type.
     pub data_type: String,
-    /// Rows where it is null (or absent from the part).
+    /// Rows where it is null (or absent from the file).
     pub nulls: u64,
     /// The numbers; for text and lists, those of the lengths (bytes, items).
     pub numbers: Option<NumberStats>,
@@ -49,15 +48,15 @@ pub struct ColumnStats {
     pub distinct: Option<u64>,
 }
 
-/// Describes the columns of Parquet parts (of rows, or any other), in one pass.
+/// Describes the columns of record batches of one table, in one pass.
 ///
 /// # Errors
-/// A part is missing or damaged.
-pub fn describe(parts: &[impl AsRef<Path>]) -> Result<Description> {
+/// A batch cannot be read.
+pub fn describe(batches: impl Iterator<Item = Result<Located>>) -> Result<Description> {
     let mut tallies: Vec<Tally> = Vec::new();
     let mut positions: HashMap<String, usize> = HashMap::new();
     let mut rows = 0;
-    for located in BatchReader::open(parts)? {
+    for located in batches {
         let batch = located?.batch;
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             each_leaf(field.name(), column, &mut |name, leaf| {

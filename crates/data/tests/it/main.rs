@@ -15,3 +15,4 @@ mod shared_data;
 mod source;
 mod source_errors;
 mod sql;
+mod tables;

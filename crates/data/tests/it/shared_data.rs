@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use potstill_data::source::{Columns, Duplicates, GoldRule, TestColumns};
-use potstill_data::{Attempt, MetaFields, Problem, Row, RowWriter, Source, SourceKind, SourceSpec, read_all, stats::describe};
+use potstill_data::{Attempt, MetaFields, Problem, Row, RowWriter, Source, SourceKind, SourceSpec, Table, read_all, stats::describe};
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn shared_data() -> Option<PathBuf> {
@@ -107,7 +107,7 @@ fn every_table_loads_and_comes_back() {
             let problems: Vec<Problem> = rows.into_iter().map(|row| row.problem).collect();
             copy(&path, source.meta_fields(), &problems);
         }
-        let description = describe(&[&path]).unwrap();
+        let description = describe(Table::open(&path).unwrap().batches()).unwrap();
         assert_eq!(description.rows, count as u64);
         let prompt = description.columns.iter().find(|column| column.name == "prompt").unwrap();
         assert!(prompt.nulls == 0 && prompt.numbers.as_ref().unwrap().min > 0.0, "{name}");

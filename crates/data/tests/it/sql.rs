@@ -3,7 +3,7 @@
 use arrow::array::Array;
 use potstill_data::parts::{BatchWriter, schema_of_parts};
 use potstill_data::sql::{Query, RowFilter, filter_parts, filter_rows, query};
-use potstill_data::{Attempt, DataError, Meta, MetaFields, Problem, Row, RowWriter, Sample, Scalar, ScalarKind, Verdict, read_all};
+use potstill_data::{Attempt, DataError, Meta, MetaFields, Problem, Row, RowWriter, Sample, Scalar, ScalarKind, Table, Verdict, read_all};
 
 fn attempts() -> Vec<Attempt> {
     let attempt = |index: u32| Attempt {
@@ -147,10 +147,10 @@ fn parts_are_filtered_and_queried_as_they_stand() {
     assert_eq!(read_all::<Attempt, _>(&[&dropped_path]).unwrap(), rest);
 
     let sorted = Query { condition: Some("NOT truncated".to_owned()), sort: Some("completion_tokens DESC".to_owned()), limit: 3 };
-    let found = Attempt::from_batch(&query::<Attempt>(&[&path], &sorted).unwrap()).unwrap();
+    let found = Attempt::from_batch(&query(&Table::open(&path).unwrap(), &sorted).unwrap()).unwrap();
     assert_eq!(found.iter().map(|attempt| attempt.completion_tokens).collect::<Vec<_>>(), [Some(39), Some(38), Some(37)]);
-    let first = query::<Attempt>(&[&path], &Query { limit: 2, ..Query::default() }).unwrap();
+    let first = query(&Table::open(&path).unwrap(), &Query { limit: 2, ..Query::default() }).unwrap();
     assert_eq!(Attempt::from_batch(&first).unwrap(), attempts()[..2]);
     assert_eq!(first.column_by_name("meta").unwrap().len(), 2);
-    assert!(query::<Attempt>(&[&path], &Query { sort: Some("nope".to_owned()), limit: 2, condition: None }).is_err());
+    assert!(query(&Table::open(&path).unwrap(), &Query { sort: Some("nope".to_owned()), limit: 2, condition: None }).is_err());
 }

@@ -23,7 +23,7 @@ use crate::event::{Event, Events, Level};
 use crate::file::near;
 use crate::kind::{ErrorClass, Resource};
 use crate::pipeline::{Identity, Pipeline, StageFailure};
-use crate::store::{At, OutputInfo, Store, StoreError, Tokens};
+use crate::store::{Artifact, At, OutputInfo, Store, StoreError, Tokens};
 
 /// What a stage's work came to. Its files are those it left in the folders of its outputs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -150,6 +150,8 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// Figures of the stages that are in the store now.
     pub summary: RunSummary,
+    /// The artifacts of those stages by their present names, in topological order.
+    pub artifacts: Vec<(String, Artifact)>,
     /// Every stage that failed, in topological order. Interrupted stages are not among them.
     pub failures: Vec<StageFailure>,
     /// Stages that did not finish for another reason than a failure of their own.
@@ -240,13 +242,17 @@ impl<C: Sync> Job<'_, C> {
         let mut report = RunReport {
             outcome: Outcome::Done,
             summary: RunSummary::new(events.seconds()),
+            artifacts: Vec::new(),
             failures: Vec::new(),
             not_run: Vec::new(),
             folder,
         };
         for ((_, node), state) in self.pipeline.nodes().iter().enumerate().zip(states).filter(|((index, _), _)| self.selected[*index]) {
             match state {
-                schedule::State::Done(done) => report.summary.add(&node.name, &done),
+                schedule::State::Done(done) => {
+                    report.summary.add(&node.name, &done);
+                    report.artifacts.push((node.name.clone(), done.artifact));
+                }
                 schedule::State::Failed(error) if error.class() != ErrorClass::Cancelled => {
                     report.failures.push(node.failure(error));
                 }
