@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
 /// What stands where a key would have stood.
@@ -36,6 +37,17 @@ impl SecretKey {
     /// The key itself, for the one place that writes the `Authorization` header.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// The value of an `Authorization` header, marked sensitive: its `Debug` shows nothing of the key.
+    ///
+    /// # Errors
+    /// None for a key that was accepted: it holds what a header can carry.
+    pub fn bearer(&self) -> Result<HeaderValue, &'static str> {
+        let text = Zeroizing::new(format!("Bearer {}", self.reveal()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| "no header can carry the key")?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 
     /// `text` with every occurrence of the key replaced: servers echo it in their error messages, sometimes shortened
