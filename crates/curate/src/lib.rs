@@ -5,6 +5,7 @@
 //! come in two forms: a pass (`observe` every row, then `finish`) that keeps a few bytes per row, for sets that do not
 //! fit in memory; and a function over a slice. Every row that does not go on has a [`Decision`] with its reason.
 
+pub mod annotate;
 pub mod card;
 pub mod checks;
 mod columns;
@@ -24,6 +25,7 @@ pub mod shingles;
 pub mod split;
 pub mod text;
 
+pub use annotate::{Label, LabelKind, Labels, Unlabelled};
 pub use checks::{CHECKS, Checks, ChecksConfig};
 pub use columns::{Keyed, OrderBy, Value, check_column};
 pub use decision::{Decision, Decisions, Reason};

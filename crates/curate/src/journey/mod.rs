@@ -18,6 +18,7 @@ mod meta;
 mod reflection;
 mod report;
 mod seen;
+pub mod tree;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,6 +32,7 @@ pub use config::{Cut, JourneyConfig, JourneySource};
 pub use meta::{FIRST_ERROR_AT, MISTAKE_CHARS, ORIGIN, REFLECTION_WORDS, WRONG_ANSWER, meta_fields};
 pub use reflection::REFLECTIONS;
 pub use report::{JourneyReport, Skip, Spread};
+pub use tree::{Tree, TreeConfig};
 
 /// An answer to which a text commits, such as `\boxed{14}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
