@@ -14,6 +14,10 @@ mod crash;
 mod curation;
 mod endpoint;
 mod errors;
+#[path = "../../crates/hub/tests/fake/mod.rs"]
+mod fake;
+mod hub;
+mod look;
 mod pipelines;
 mod quickstart;
 mod real_traces;

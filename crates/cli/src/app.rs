@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use potstill_data::{Manifest, SourceSpec};
 use potstill_generate::Generator;
 use potstill_pipeline::{Mistake, StageError, Teachers, near};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::hub::{self, ModelId};
+use crate::stages::data_error;
 use crate::teachers::Teacher;
 
 /// The application's context, handed to every stage.
@@ -19,6 +22,8 @@ pub(crate) struct App {
     pipeline: String,
     /// Threads that one computing stage may use.
     pub(crate) threads: usize,
+    /// Whether missing datasets and models are fetched: a run does, looking at a pipeline does not.
+    pub(crate) fetches: bool,
 }
 
 impl App {
@@ -29,7 +34,7 @@ impl App {
     pub(crate) fn new(base: PathBuf, teachers: Teachers<Teacher>, name: String, pipeline: String) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { base, teachers, runtime, name, pipeline, threads })
+        Ok(Self { base, teachers, runtime, name, pipeline, threads, fetches: false })
     }
 
     /// A path of the pipeline file, which is relative to the file's folder.
@@ -107,6 +112,48 @@ impl App {
             Some(near) => mistake.hint(format!("did you mean `{near}`?")),
             None => mistake.hint("paths are relative to the pipeline file's folder"),
         })
+    }
+
+    /// The mistake of naming a model that is neither a folder nor one of a hub, placed at `key`.
+    pub(crate) fn check_model(&self, key: &str, written: &str) -> Option<Mistake> {
+        if ModelId::parse(written).is_some() {
+            return None;
+        }
+        let mistake = self.check_file(key, written)?;
+        Some(mistake.hint("name a folder, or a model of a hub as `organisation/name`"))
+    }
+
+    /// The folder of a model: a path, or `organisation/name` of a hub, which a run fetches and everybody else takes from the cache.
+    ///
+    /// # Errors
+    /// There is no such folder, or the hub does not give it.
+    pub(crate) fn model_folder(&self, written: &str) -> Result<PathBuf, StageError> {
+        let path = self.path(written);
+        match ModelId::parse(written) {
+            Some(model) if !path.exists() => {
+                let hub = if self.fetches { hub::open()? } else { hub::open()?.offline() };
+                Ok(model.fetch(self.runtime(), &hub)?.folder)
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Sees to it that the files of a dataset are there.
+    ///
+    /// # Errors
+    /// They are not and cannot be fetched, or must not be because nothing runs.
+    pub(crate) fn ensure_dataset(&self, spec: &SourceSpec) -> Result<(), StageError> {
+        let Some(written) = &spec.dataset else { return Ok(()) };
+        let path = self.base.join(written);
+        let manifest = Manifest::load(&path).map_err(data_error)?;
+        if spec.path.is_some() || !hub::is_missing(&manifest) {
+            return Ok(());
+        }
+        if self.fetches {
+            return hub::dataset(self.runtime(), &hub::open()?, &manifest).map(drop);
+        }
+        let hint = format!("`potstill run` fetches them, and so does `potstill fetch {}`", path.display());
+        Err(StageError::config(format!("the files of the dataset {} are not here yet", manifest.name)).hint(hint))
     }
 
     /// The text of a prompt file.

@@ -4,6 +4,7 @@ mod app;
 mod commands;
 mod exit;
 mod export;
+mod hub;
 mod load;
 mod progress;
 mod report;
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, completions, export as export_command, new, plan, report as report_command, run, schema, show, verify};
+use commands::{
+    check, completions, diff, export as export_command, fetch, new, plan, push, report as report_command, run, schema, show, verify,
+};
 use exit::Failure;
 
 // Training frees and takes large buffers all the time; the system's allocator returns them to the kernel each time.
@@ -38,8 +41,14 @@ enum Command {
     Check(check::Args),
     /// Show what a run would do: cached and stale stages, calls, tokens, cost
     Plan(plan::Args),
-    /// Look at what the store holds: artifacts, rows, statistics, dropped rows
+    /// Look at what a store or a table file holds: artifacts, rows, statistics, histograms, dropped rows
     Show(show::Args),
+    /// Compare two tables or artifacts: rows gained, lost and changed
+    Diff(diff::Args),
+    /// Fetch datasets and models from a hub into the local cache
+    Fetch(fetch::Args),
+    /// Push a dataset or model folder to a hub
+    Push(push::Args),
     /// Make the HTML report of what the store holds for a pipeline
     Report(report_command::Args),
     /// Write rows of the store as a dataset folder that other trainers read, with a dataset card
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Push(args) => push::run(&args),
         Command::Report(args) => report_command::run(&args),
         Command::Export(args) => export_command::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -36,7 +36,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Done {
-    let Loaded { pipeline, app } = args.pipeline.load()?;
+    let Loaded { pipeline, mut app } = args.pipeline.load()?;
+    app.fetches = true;
     let store = Store::open(args.pipeline.store_path())?;
     let cancel = CancelToken::default();
     watch_signals(&app, &cancel);
@@ -122,7 +123,8 @@ fn tell(report: &RunReport, store: &Store) {
         Outcome::Cancelled => complain("interrupted; run the same command again to go on from here"),
         _ => complain("run the same command again to go on from here: what is done stays done"),
     }
-    for path in reports(summary, store) {
+    let reports = report.artifacts.iter().filter(|(_, artifact)| artifact.manifest.kind == "report");
+    for path in reports.filter_map(|(_, artifact)| artifact.entry(None)) {
         say(&format!("report {}", path.display()));
     }
 }
@@ -142,22 +144,4 @@ fn evals(evals: &[Value]) -> Vec<Vec<String>> {
         ]);
     }
     rows
-}
-
-/// The HTML files of the run's report stages.
-fn reports(summary: &potstill_pipeline::RunSummary, store: &Store) -> Vec<PathBuf> {
-    if !summary.stages.iter().any(|s| s.kind == "report") {
-        return Vec::new();
-    }
-    let wanted = |name: &str| summary.stages.iter().any(|s| s.kind == "report" && s.name == name);
-    let artifacts = store.fingerprints().unwrap_or_default().into_iter().filter_map(|f| store.find(&f).ok().flatten());
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
-    for artifact in artifacts.filter(|a| a.manifest.kind == "report" && wanted(&a.manifest.stage)) {
-        let Some(path) = artifact.entry(None) else { continue };
-        let made = path.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
-        found.push((made, path));
-    }
-    // Older reports of the same stage stay in the store; the newest is this run's.
-    found.sort();
-    found.pop().map(|(_, path)| path).into_iter().collect()
 }

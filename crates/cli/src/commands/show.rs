@@ -1,161 +1,167 @@
-//! `potstill show`
+//! `potstill show`: what a store or a table file holds.
 
+pub(crate) mod columns;
+mod why;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
+use potstill_data::parts::Located;
 use potstill_data::stats::{ColumnStats, describe};
-use potstill_data::{Attempt, Pair, Problem, Query, Sample, query};
-use potstill_pipeline::{Artifact, PlanState, Port, Store};
+use potstill_data::{DataError, Query, RowFilter, Table, query};
+use potstill_pipeline::{Artifact, PlanState, Store};
 
+use super::target::{Looked, StageName, address, output_table};
 use crate::exit::{CONFIG, Done, FAILED, Failure};
-use crate::load::{Loaded, PipelineArgs};
+use crate::load::PipelineArgs;
 use crate::report::grouped;
 use crate::terminal::{complain, say, table};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    question: Option<Question>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The stage to look at, or one of its outputs: NAME or NAME.OUTPUT; without it the stages are listed
+    /// The stage to look at, or one of its outputs: NAME, NAME.OUTPUT, NAME@previous; without it the stages are listed
     #[arg(long, short, value_name = "NAME")]
     stage: Option<String>,
     /// Only rows where this SQL condition holds
     #[arg(long = "where", value_name = "SQL")]
     condition: Option<String>,
     /// Sort by SQL expressions, each perhaps with DESC
-    #[arg(long, value_name = "SQL")]
+    #[arg(long, value_name = "SQL", requires = "limit")]
     sort: Option<String>,
     /// Print so many rows as JSON lines
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 0)]
-    limit: usize,
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<usize>,
+    /// Draw the histogram of this column (may be repeated)
+    #[arg(long, short, value_name = "NAME")]
+    column: Vec<String>,
+}
+
+#[derive(clap::Subcommand)]
+enum Question {
+    /// Follow a row (a problem's, attempt's or sample's id) through the stages: where it is, which stage dropped it and why
+    Why(why::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Done {
-    let Loaded { pipeline, app } = args.pipeline.load()?;
-    let path = args.pipeline.store_path();
-    let Some(store) = args.pipeline.store_if_any()? else {
-        return Err(Failure::new(
-            FAILED,
-            format!("there is no store at `{}`", path.display()),
-            Some("`potstill run` makes it, or name one with --store"),
-        ));
-    };
-    let plan = potstill_pipeline::plan(&pipeline, Some(&store), &app)?;
-    let Some(wanted) = &args.stage else {
-        let mut rows = vec![["stage", "kind", "state", "rows", "outputs"].map(str::to_owned).to_vec()];
-        for stage in &plan {
-            let state = if stage.state == PlanState::Cached { "in the store" } else { "not run" };
-            let outputs: Vec<String> = stage.outputs.iter().map(|(name, port)| format!("{name} ({port})")).collect();
-            rows.push(vec![
-                stage.name.clone(),
-                stage.kind.to_owned(),
-                state.to_owned(),
-                stage.rows.map_or_else(String::new, grouped),
-                outputs.join(", "),
-            ]);
+    if let Some(Question::Why(why)) = &args.question {
+        return why::run(why);
+    }
+    let mut pipeline = args.pipeline.clone();
+    let mut name = args.stage.as_deref().map(StageName::parse);
+    if let Some(file) = &args.pipeline.file {
+        if let Some((file, stage)) = file.to_str().and_then(address) {
+            pipeline.file = Some(file);
+            name = Some(stage);
+        } else if file.is_dir() || file.extension().is_none_or(|ending| ending != "toml") {
+            return show_table(args, &Table::open(file)?, file);
         }
-        say(&table(&rows, &[3]));
-        return Ok(ExitCode::SUCCESS);
-    };
-    let (name, output) = wanted.split_once('.').map_or((wanted.as_str(), None), |(name, output)| (name, Some(output)));
-    let Some(stage) = plan.iter().find(|stage| stage.name == name) else {
-        let near = potstill_pipeline::near(name, plan.iter().map(|s| s.name.as_str())).map(|near| format!("did you mean `{near}`?"));
-        return Err(Failure::new(CONFIG, format!("no stage is named `{name}`"), near.as_deref()));
-    };
-    let Some(artifact) = store.find(&stage.fingerprint)? else {
-        return Err(Failure::new(
-            FAILED,
-            format!("`{name}` has not run with these settings"),
-            Some("`potstill run --only` brings it up to date"),
-        ));
-    };
-    show(args, &store, &artifact, output)
+    }
+    let looked = Looked::open(&pipeline)?;
+    match name {
+        Some(name) => show_stage(args, &looked.store, &looked.artifact(&name)?, name.output.as_deref()),
+        None => {
+            list(&looked);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
-fn show(args: &Args, store: &Store, artifact: &Artifact, output: Option<&str>) -> Done {
-    let manifest = &artifact.manifest;
-    let Some(shown) = manifest.output(output) else {
-        let known: Vec<&str> = manifest.outputs.iter().map(|o| o.name.as_str()).collect();
-        return Err(Failure::config(format!(
-            "`{}` has no output `{}`; there are: {}",
-            manifest.stage,
-            output.unwrap_or_default(),
-            known.join(", ")
-        )));
+/// The pipeline's stages and what the store has of them.
+fn list(looked: &Looked) {
+    let mut rows = vec![["stage", "kind", "state", "rows", "outputs"].map(str::to_owned).to_vec()];
+    for stage in &looked.plan {
+        let state = if stage.state == PlanState::Cached { "in the store" } else { "not run" };
+        let outputs: Vec<String> = stage.outputs.iter().map(|(name, port)| format!("{name} ({port})")).collect();
+        rows.push(vec![
+            stage.name.clone(),
+            stage.kind.to_owned(),
+            state.to_owned(),
+            stage.rows.map_or_else(String::new, grouped),
+            outputs.join(", "),
+        ]);
+    }
+    say(&table(&rows, &[3]));
+}
+
+fn show_table(args: &Args, table: &Table, file: &PathBuf) -> Done {
+    if args.stage.is_some() {
+        let what = format!("`{}` is a table, which has no stages", file.display());
+        return Err(Failure::new(CONFIG, what, Some("name the pipeline file (.toml) to look at a stage")));
+    }
+    let files = match table.files().len() {
+        1 => String::new(),
+        n => format!(" ({n} files)"),
     };
-    // With rows on standard output, what is said about them goes beside it, so that the rows can be piped on.
-    let head = if args.limit == 0 { say } else { complain };
-    head(&format!("{} ({}), {} {}", manifest.stage, manifest.kind, shown.rows.map_or_else(String::new, grouped), shown.port));
-    head(&format!(
-        "made by {} in {:.1} s, fingerprint {}, store {}",
-        manifest.tool,
-        manifest.seconds,
-        manifest.fingerprint,
-        store.root().display()
-    ));
+    head(args)(&format!("{}{files}", file.display()));
+    rows_or_columns(args, table)
+}
+
+fn show_stage(args: &Args, store: &Store, artifact: &Artifact, output: Option<&str>) -> Done {
+    let manifest = &artifact.manifest;
+    let head = head(args);
+    let shown = manifest.output(output);
+    let rows = shown.and_then(|o| o.rows).map_or_else(String::new, grouped);
+    let port = shown.map(|o| o.port.to_string()).unwrap_or_default();
+    head(&format!("{} ({}), {rows} {port}", manifest.stage, manifest.kind));
+    let (tool, seconds, fingerprint) = (&manifest.tool, manifest.seconds, &manifest.fingerprint);
+    head(&format!("made by {tool} in {seconds:.1} s, fingerprint {fingerprint}, store {}", store.root().display()));
     for (reason, count) in &manifest.dropped {
         head(&format!("  dropped {}: {reason}", grouped(*count)));
     }
     if !manifest.stats.is_null() {
         head(&format!("  {}", serde_json::to_string(&manifest.stats).unwrap_or_default()));
     }
-    let files = artifact.files(output);
-    let query_args = Query { condition: args.condition.clone(), sort: args.sort.clone(), limit: args.limit };
-    let rows = match shown.port {
-        Port::Problems => query::<Problem>(&files, &query_args)?,
-        Port::Attempts => query::<Attempt>(&files, &query_args)?,
-        Port::Samples => query::<Sample>(&files, &query_args)?,
-        Port::Pairs => query::<Pair>(&files, &query_args)?,
-        Port::Model | Port::Report | Port::Dataset => {
-            files.iter().for_each(|file| say(&file.display().to_string()));
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
-    if args.limit == 0 {
-        say("");
-        say(&columns(&describe(&files)?.columns));
-    } else {
-        say(&json_lines(&rows)?);
+    if shown.is_some_and(|o| o.rows.is_none()) {
+        artifact.files(output).iter().for_each(|file| say(&file.display().to_string()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    rows_or_columns(args, &output_table(artifact, output)?)
+}
+
+/// With rows on standard output, what is said about them goes beside it, so that the rows can be piped on.
+fn head(args: &Args) -> fn(&str) {
+    if args.limit.is_none() { say } else { complain }
+}
+
+fn rows_or_columns(args: &Args, table: &Table) -> Done {
+    if let Some(limit) = args.limit {
+        let query_args = Query { condition: args.condition.clone(), sort: args.sort.clone(), limit };
+        say(&json_lines(&query(table, &query_args)?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let filter = args.condition.as_deref().map(|sql| RowFilter::new(sql, table.schema())).transpose()?;
+    let description = describe(table.batches().map(|located| kept(located?, filter.as_ref())))?;
+    let what = if filter.is_some() { "rows that satisfy the condition" } else { "rows" };
+    say(&format!("{} {what}\n", grouped(description.rows)));
+    if args.column.is_empty() {
+        say(&columns::overview(&description.columns));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for name in &args.column {
+        say(&columns::detail(find(&description.columns, name)?, description.rows));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each column: type, nulls, spread, a small histogram, the frequent values.
-fn columns(columns: &[ColumnStats]) -> String {
-    let mut rows = vec![["column", "type", "null", "min", "median", "max", "spread", "frequent"].map(str::to_owned).to_vec()];
-    for column in columns {
-        let numbers = column.numbers.as_ref();
-        let number = |pick: fn(&potstill_data::stats::NumberStats) -> f64| numbers.map_or_else(String::new, |n| short(pick(n)));
-        let spread = numbers.map_or_else(String::new, |n| spark(&n.histogram.iter().map(|b| b.count).collect::<Vec<_>>()));
-        let top: Vec<String> = column.top.iter().take(4).map(|(value, count)| format!("{} ×{}", clip(value), grouped(*count))).collect();
-        rows.push(vec![
-            column.name.clone(),
-            column.data_type.clone(),
-            grouped(column.nulls),
-            number(|n| n.min),
-            number(|n| n.p50),
-            number(|n| n.max),
-            spread,
-            top.join(", "),
-        ]);
-    }
-    table(&rows, &[2, 3, 4, 5])
+fn kept(located: Located, filter: Option<&RowFilter>) -> Result<Located, DataError> {
+    let Some(filter) = filter else { return Ok(located) };
+    let batch = filter_record_batch(&located.batch, &filter.mask(&located.batch)?)?;
+    Ok(Located { batch, ..located })
 }
 
-fn short(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.3}") }
-}
-
-fn clip(text: &str) -> String {
-    let line: String = text.chars().take(24).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().count() > 24 { format!("{line}…") } else { line }
-}
-
-/// Counts as a row of blocks.
-fn spark(counts: &[u64]) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    counts.iter().map(|n| if *n == 0 { ' ' } else { BLOCKS[usize::try_from((n * 7).div_ceil(most)).unwrap_or(7).min(7)] }).collect()
+fn find<'a>(columns: &'a [ColumnStats], name: &str) -> Result<&'a ColumnStats, Failure> {
+    columns.iter().find(|column| column.name == name).ok_or_else(|| {
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let near = potstill_pipeline::near(name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        Failure::new(CONFIG, format!("no column `{name}`; there are: {}", known.join(", ")), near.as_deref())
+    })
 }
 
 fn json_lines(rows: &RecordBatch) -> Result<String, Failure> {
@@ -164,15 +170,4 @@ fn json_lines(rows: &RecordBatch) -> Result<String, Failure> {
     writer.write(rows).map_err(failed)?;
     writer.finish().map_err(failed)?;
     Ok(String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_histogram_fits_a_line() {
-        assert_eq!(spark(&[0, 1, 7, 14]), " ▂▅█");
-        assert_eq!(spark(&[]), "");
-    }
 }

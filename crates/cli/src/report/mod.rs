@@ -4,6 +4,7 @@
 //! the store at any time.
 
 mod charts;
+mod columns;
 mod graph;
 mod traces;
 
@@ -84,6 +85,7 @@ pub(crate) fn render(source: &Source<'_>) -> Result<String, StageError> {
         funnel => serde(funnel(artifacts)),
         figures => serde(&figures),
         facts => serde(facts(artifacts)),
+        columns => serde(columns::of(artifacts)?),
         costs => serde(costs(artifacts)),
         traces => serde(&traces),
         lineage => serde(lineage(artifacts)),

@@ -133,6 +133,8 @@ impl Stage<App> for Eval {
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {
+        let dataset = self.benchmark.as_ref().map(std::path::PathBuf::from);
+        app.ensure_dataset(&SourceSpec { dataset, ..SourceSpec::default() })?;
         self.teachers.iter().try_for_each(|name| app.generator(name).map(drop))
     }
 

@@ -1,7 +1,7 @@
 //! `source`: problems, or attempts that somebody already has, from files or from a procedural generator.
 
 use potstill_data::source::{Source as Table, SourceKind, SourceSpec};
-use potstill_data::{Attempt, Manifest, MetaFields, Problem, RowWriter};
+use potstill_data::{Attempt, DataError, Manifest, MetaFields, Problem, RowWriter};
 use potstill_generate::procedural::ProblemSpec;
 use potstill_pipeline::{
     CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, no_inputs,
@@ -14,6 +14,7 @@ use super::joined::Joined;
 use super::rows::{PART, ROWS, content_hash};
 use super::{data_error, generate_error};
 use crate::app::App;
+use crate::hub;
 
 /// Rows from outside the pipeline.
 pub(crate) type Source = Joined<Own, SourceSpec>;
@@ -49,6 +50,8 @@ impl Stage<App> for Source {
             return mistakes;
         }
         match Table::open(&self.settings, cx.app.base()) {
+            // A run fetches what a hub has.
+            Err(DataError::Missing { .. }) if self.fetchable(cx.app) => Vec::new(),
             Err(error) => {
                 let key = if self.settings.dataset.is_some() { "dataset" } else { "path" };
                 let mistake = Mistake::at(key, error.to_string());
@@ -65,6 +68,7 @@ impl Stage<App> for Source {
         if self.own.procedural.is_some() {
             return Ok(json!(self));
         }
+        app.ensure_dataset(&self.settings)?;
         let table = Table::open(&self.settings, app.base()).map_err(data_error)?;
         let resolved = self.settings.resolve(app.base()).map_err(data_error)?;
         let settings = SourceSpec { path: None, ..resolved };
@@ -107,6 +111,12 @@ impl Source {
         let name = self.settings.name.as_ref().or(manifest.source.name.as_ref()).unwrap_or(&manifest.name);
         let licence = &manifest.licence;
         Ok(json!({ "name": name, "licence": licence.name, "licence_note": licence.note, "url": manifest.homepage }))
+    }
+
+    /// Whether the dataset's files are missing here and a hub has them.
+    fn fetchable(&self, app: &App) -> bool {
+        let manifest = self.settings.dataset.as_ref().and_then(|file| Manifest::load(&app.base().join(file)).ok());
+        self.settings.path.is_none() && manifest.is_some_and(|manifest| hub::is_missing(&manifest))
     }
 
     fn read(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

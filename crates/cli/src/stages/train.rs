@@ -49,7 +49,7 @@ impl Stage<App> for Train {
                 Mistake::at("student", "a student is either loaded or made from scratch, not both")
                     .hint("leave `student` or `from_scratch` out"),
             ),
-            (Some(folder), None) => mistakes.extend(cx.app.check_file("student", folder)),
+            (Some(folder), None) => mistakes.extend(cx.app.check_model("student", folder)),
             (None, Some(shape)) => mistakes.extend(shape.validate().err().map(|e| Mistake::at("from_scratch", e.to_string()))),
             // Without both, `init_from` must say where the model comes from; the run checks that.
             (None, None) => {}
@@ -65,7 +65,7 @@ impl Stage<App> for Train {
         if let Value::Object(keys) = &mut settings {
             ["threads", "save_every", "keep_last", "student", "seed"].iter().for_each(|key| drop(keys.remove(*key)));
         }
-        let student = self.own.student.as_ref().map(|folder| folder_hash(&app.path(folder))).transpose()?;
+        let student = self.own.student.as_ref().map(|folder| folder_hash(&app.model_folder(folder)?)).transpose()?;
         Ok(json!({ "settings": settings, "student": student }))
     }
 
@@ -85,25 +85,25 @@ impl Stage<App> for Train {
         let (_, report) =
             potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, total: 0 }).map_err(train_error)?;
         let mut stats = serde_json::to_value(&report).unwrap_or_default();
-        stats["start"] = self.start(init_seed, cx.app);
+        stats["start"] = self.start(init_seed, cx.app)?;
         Ok(StageResult { stats, ..StageResult::default() }.entry(MODEL, "."))
     }
 }
 
 impl Train {
     /// Where the weights came from, so that an evaluation can load the untrained student.
-    fn start(&self, init_seed: u64, app: &App) -> Value {
-        match (&self.own.student, &self.own.from_scratch) {
-            (Some(folder), _) => json!({ "folder": app.path(folder).display().to_string() }),
+    fn start(&self, init_seed: u64, app: &App) -> Result<Value, StageError> {
+        Ok(match (&self.own.student, &self.own.from_scratch) {
+            (Some(folder), _) => json!({ "folder": app.model_folder(folder)?.display().to_string() }),
             (None, Some(_)) => json!({ "init_seed": init_seed.to_string() }),
             (None, None) => json!({ "init_from": true }),
-        }
+        })
     }
 
     fn student(&self, cx: &StageContext<'_, App>, samples: &[Sample], init_seed: u64) -> Result<Student, StageError> {
         let cpu = device::parse("cpu").map_err(train_error)?;
         match (&self.own.student, &self.own.from_scratch, &cx.init_from) {
-            (Some(folder), _, None) => Student::load(&cx.app.path(folder), &cpu).map_err(train_error),
+            (Some(folder), _, None) => Student::load(&cx.app.model_folder(folder)?, &cpu).map_err(train_error),
             (None, Some(shape), None) => Student::from_scratch(shape, samples, init_seed, &cpu).map_err(train_error),
             (None, None, Some(input)) => {
                 let folder = input.entry.clone().ok_or_else(|| StageError::failed(format!("`{}` has no model folder", input.stage)))?;
