@@ -138,6 +138,12 @@ impl App {
         }
     }
 
+    /// Whether the files of a dataset are missing here and a hub has them.
+    pub(crate) fn fetchable(&self, spec: &SourceSpec) -> bool {
+        let manifest = spec.dataset.as_ref().and_then(|file| Manifest::load(&self.base.join(file)).ok());
+        spec.path.is_none() && manifest.is_some_and(|manifest| hub::is_missing(&manifest))
+    }
+
     /// Sees to it that the files of a dataset are there.
     ///
     /// # Errors

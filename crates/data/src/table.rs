@@ -138,7 +138,11 @@ fn batches_of(file: &Path, schema: &SchemaRef) -> Result<Batches> {
         return Ok(Box::new(BatchReader::open(&[file])?.with_columns(&columns)));
     }
     let wrong = |error: arrow::error::ArrowError, path: &Path| not_lines(path, &error.to_string());
-    let reader = ReaderBuilder::new(schema.clone()).with_batch_size(CHUNK).build(open(file)?).map_err(|error| wrong(error, file))?;
+    let reader = ReaderBuilder::new(schema.clone())
+        .with_coerce_primitive(true)
+        .with_batch_size(CHUNK)
+        .build(open(file)?)
+        .map_err(|error| wrong(error, file))?;
     let path: Arc<Path> = file.into();
     let mut first_row = 0;
     Ok(Box::new(reader.map(move |batch| {

@@ -47,7 +47,10 @@ impl Stage<App> for Decontaminate {
             mistakes.push(Mistake::at("benchmarks", "no benchmark to keep clear of").hint("name dataset manifests"));
         }
         for manifest in &self.own.benchmarks {
-            if let Err(error) = table(cx.app, manifest) {
+            // A run fetches what a hub has.
+            if let Err(error) = table(cx.app, manifest)
+                && !cx.app.fetchable(&of_manifest(manifest))
+            {
                 let mistake = Mistake::at("benchmarks", error.to_string());
                 mistakes.push(error.hint().map_or(mistake.clone(), |hint| mistake.hint(hint)));
             }
@@ -58,7 +61,8 @@ impl Stage<App> for Decontaminate {
     fn identity(&self, app: &App) -> Result<Value, StageError> {
         let mut benchmarks = Vec::new();
         for manifest in &self.own.benchmarks {
-            let spec = SourceSpec { dataset: Some(manifest.into()), ..SourceSpec::default() };
+            let spec = of_manifest(manifest);
+            app.ensure_dataset(&spec)?;
             let settings = SourceSpec { path: None, ..spec.resolve(app.base()).map_err(data_error)? };
             let table = table(app, manifest).map_err(data_error)?;
             let hashes = table.files().iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
@@ -77,8 +81,11 @@ impl Stage<App> for Decontaminate {
 }
 
 fn table(app: &App, manifest: &str) -> Result<Table, potstill_data::DataError> {
-    let spec = SourceSpec { dataset: Some(PathBuf::from(manifest)), ..SourceSpec::default() };
-    Table::open(&spec, app.base())
+    Table::open(&of_manifest(manifest), app.base())
+}
+
+fn of_manifest(manifest: &str) -> SourceSpec {
+    SourceSpec { dataset: Some(PathBuf::from(manifest)), ..SourceSpec::default() }
 }
 
 impl Decontaminate {

@@ -14,7 +14,6 @@ use super::joined::Joined;
 use super::rows::{PART, ROWS, content_hash};
 use super::{data_error, generate_error};
 use crate::app::App;
-use crate::hub;
 
 /// Rows from outside the pipeline.
 pub(crate) type Source = Joined<Own, SourceSpec>;
@@ -51,7 +50,7 @@ impl Stage<App> for Source {
         }
         match Table::open(&self.settings, cx.app.base()) {
             // A run fetches what a hub has.
-            Err(DataError::Missing { .. }) if self.fetchable(cx.app) => Vec::new(),
+            Err(DataError::Missing { .. }) if cx.app.fetchable(&self.settings) => Vec::new(),
             Err(error) => {
                 let key = if self.settings.dataset.is_some() { "dataset" } else { "path" };
                 let mistake = Mistake::at(key, error.to_string());
@@ -111,12 +110,6 @@ impl Source {
         let name = self.settings.name.as_ref().or(manifest.source.name.as_ref()).unwrap_or(&manifest.name);
         let licence = &manifest.licence;
         Ok(json!({ "name": name, "licence": licence.name, "licence_note": licence.note, "url": manifest.homepage }))
-    }
-
-    /// Whether the dataset's files are missing here and a hub has them.
-    fn fetchable(&self, app: &App) -> bool {
-        let manifest = self.settings.dataset.as_ref().and_then(|file| Manifest::load(&app.base().join(file)).ok());
-        self.settings.path.is_none() && manifest.is_some_and(|manifest| hub::is_missing(&manifest))
     }
 
     fn read(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
