@@ -75,7 +75,8 @@ def student(texts):
     special = ["<|end|>", "<|pad|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     inner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=512, special_tokens=special, initial_alphabet=alphabet))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>")
+    names = ["input_ids", "attention_mask"]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>", model_input_names=names)
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {% if m.get('reasoning') %}<think>{{ m['reasoning'] }}</think>{% endif %}"
         "{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
@@ -101,7 +102,8 @@ def train(rows, folder):
         loss = trl.SFTTrainer(model(), args=args, train_dataset=rows[layout], processing_class=tokenizer).train().training_loss
         print(f"TRL {trl.__version__} SFT on {layout}: loss {loss:.3f}")
     args = trl.DPOConfig(**common)
-    loss = trl.DPOTrainer(model(), args=args, train_dataset=rows["preference"], processing_class=tokenizer).train().training_loss
+    trainer = trl.DPOTrainer(model(), ref_model=model(), args=args, train_dataset=rows["preference"], processing_class=tokenizer)
+    loss = trainer.train().training_loss
     print(f"TRL DPO on preference: loss {loss:.3f}")
     seen = []
 
