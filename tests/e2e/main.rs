@@ -10,6 +10,7 @@
     reason = "a test, bench or example may fail and print"
 )]
 
+mod canary;
 mod code;
 mod crash;
 mod curation;
@@ -23,3 +24,4 @@ mod pipelines;
 mod quickstart;
 mod real_traces;
 mod support;
+mod teachers;
