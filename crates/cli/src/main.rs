@@ -7,6 +7,7 @@ mod export;
 mod load;
 mod progress;
 mod report;
+mod serve;
 mod stages;
 mod teachers;
 mod terminal;
@@ -15,7 +16,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, completions, export as export_command, new, plan, report as report_command, run, schema, show, verify};
+use commands::{
+    check, completions, convert, export as export_command, generate, new, plan, report as report_command, run, schema,
+    serve as serve_command, show, verify,
+};
 use exit::Failure;
 
 // Training frees and takes large buffers all the time; the system's allocator returns them to the kernel each time.
@@ -46,6 +50,12 @@ enum Command {
     Export(export_command::Args),
     /// Grade a Parquet or JSONL file that has a gold and a prediction column
     Verify(verify::Args),
+    /// Have a model folder or GGUF file answer prompts
+    Generate(generate::Args),
+    /// Serve a model folder or GGUF file as an OpenAI-compatible endpoint
+    Serve(serve_command::Args),
+    /// Write a model as a Hugging Face folder or a GGUF file
+    Convert(convert::Args),
     /// Write a ready pipeline file to start from
     New(new::Args),
     /// Print the JSON Schema of pipeline files, for editors
@@ -64,6 +74,9 @@ fn main() -> ExitCode {
         Command::Report(args) => report_command::run(&args),
         Command::Export(args) => export_command::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Serve(args) => serve_command::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

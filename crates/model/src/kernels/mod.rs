@@ -14,3 +14,4 @@ pub(crate) mod gated;
 pub(crate) mod matrix;
 pub(crate) mod rms_norm;
 pub(crate) mod simd;
+pub(crate) mod wide;
