@@ -1,6 +1,6 @@
 //! What commands on a model share: which one, where and how it is computed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use potstill_model::Storage;
 use potstill_model::generate::Decoder;
@@ -33,10 +33,6 @@ enum Kept {
 }
 
 impl ModelArgs {
-    pub(crate) fn path(&self) -> &Path {
-        &self.model
-    }
-
     pub(crate) fn threads(&self) -> usize {
         self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |threads| threads as usize)
     }
