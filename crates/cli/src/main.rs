@@ -11,6 +11,7 @@ mod load;
 mod progress;
 mod report;
 mod sandbox;
+mod serve;
 mod stages;
 mod teachers;
 mod terminal;
@@ -21,8 +22,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    check, completions, diff, doctor, export as export_command, fetch, new, plan, preview, push, report as report_command, run, schema,
-    show, train, verify,
+    check, completions, convert, diff, doctor, export as export_command, fetch, generate, new, plan, preview, push, report as report_command,
+    run, schema, serve as serve_command, show, train, verify,
 };
 use exit::Failure;
 
@@ -66,6 +67,12 @@ enum Command {
     Train(train::Args),
     /// See what a training run would learn from: masks, lengths, packing, memory
     Preview(preview::Args),
+    /// Have a model folder or GGUF file answer prompts
+    Generate(generate::Args),
+    /// Serve a model folder or GGUF file as an OpenAI-compatible endpoint
+    Serve(serve_command::Args),
+    /// Write a model as a Hugging Face folder or a GGUF file
+    Convert(convert::Args),
     /// Write a ready pipeline file to start from
     New(new::Args),
     /// Print the JSON Schema of pipeline files, for editors
@@ -94,6 +101,9 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Preview(args) => preview::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Serve(args) => serve_command::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

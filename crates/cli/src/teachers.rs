@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use potstill_generate::local::LocalConfig;
 use potstill_generate::openai::OpenAiConfig;
 use potstill_generate::procedural::ProceduralConfig;
 use potstill_generate::{GENERATORS, GenerateError, Generator, GeneratorKind, Price, SecretKey, TokenCounter, Tools, tokens};
@@ -11,7 +12,7 @@ use potstill_pipeline::{DefKind, Mistake, StageError, Table};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::App;
 
@@ -32,6 +33,12 @@ pub(crate) static TEACHER_KINDS: &[DefKind<Teacher>] = &[
             teacher::<OpenAiConfig>("openai", table, key, OpenAiConfig::check)
         },
         schema: OpenAiConfig::json_schema,
+    },
+    DefKind {
+        name: "local",
+        about: "a model folder or GGUF file, run in this process",
+        parse: |table| teacher::<LocalConfig>("local", table, Key::none),
+        schema: LocalConfig::json_schema,
     },
 ];
 
@@ -77,6 +84,15 @@ fn teacher<P: DeserializeOwned + JsonSchema + Serialize>(
 }
 
 impl Teacher {
+    /// Makes the path of a local model relative to the pipeline file's folder.
+    pub(crate) fn resolve(&mut self, base: &Path) {
+        if self.kind == "local"
+            && let Some(model) = self.settings["model"].as_str()
+        {
+            self.settings["model"] = json!(base.join(model));
+        }
+    }
+
     fn entry(&self) -> Result<&'static GeneratorKind, StageError> {
         GENERATORS.iter().find(|g| g.name == self.kind).ok_or_else(|| StageError::config(format!("no generator of kind `{}`", self.kind)))
     }

@@ -1,4 +1,4 @@
-//! Ask a model for completions: OpenAI-compatible endpoints, procedural solvers; journal, limits, budget.
+//! Ask a model for completions: OpenAI-compatible endpoints, local weights, procedural solvers; journal, limits, budget.
 //!
 //! The seam is [`Generator`]: one request in, one [`Completion`] out. What is expensive about asking a model (money,
 //! hours, servers that fail) is handled around that seam, so that a new way to get completions stays one small file:
@@ -8,6 +8,7 @@
 //! - [`budget`] refuses a request that could overrun the money allowed, counting what is in flight.
 //! - [`rewrite`] lets a teacher reformat traces and checks that their answers stay.
 //! - [`openai`] is the client for any OpenAI-compatible endpoint: limits, retries, failover, batches.
+//! - [`local`] runs a model in this process.
 //!
 //! To add a generator: implement [`Generator`] in `src/<name>.rs` and add one line to [`GENERATORS`].
 
@@ -18,6 +19,7 @@ mod secret;
 pub mod budget;
 pub mod driver;
 pub mod journal;
+pub mod local;
 pub mod openai;
 pub mod procedural;
 pub mod rewrite;
@@ -31,4 +33,4 @@ pub use secret::SecretKey;
 pub use tokens::TokenCounter;
 
 /// Every generator that a `[teacher.NAME]` table can name in `kind`.
-pub static GENERATORS: &[GeneratorKind] = &[openai::KIND, procedural::KIND];
+pub static GENERATORS: &[GeneratorKind] = &[openai::KIND, local::KIND, procedural::KIND];

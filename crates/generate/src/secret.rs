@@ -50,6 +50,12 @@ impl SecretKey {
         Ok(value)
     }
 
+    /// Whether `shown` is this key; how long that takes tells nothing about where they differ.
+    #[must_use]
+    pub fn is(&self, shown: &str) -> bool {
+        blake3::hash(shown.as_bytes()) == blake3::hash(self.reveal().as_bytes())
+    }
+
     /// `text` with every occurrence of the key replaced: servers echo it in their error messages, sometimes shortened
     /// to its head and tail, so long prefixes and suffixes are masked as well.
     #[must_use]

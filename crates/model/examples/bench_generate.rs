@@ -1,6 +1,7 @@
-//! Tokens per second of batched decoding.
+//! Tokens per second of prefill and of decoding, for a published model.
 //!
-//! `bench_generate LAYERS HIDDEN PROMPTS NEW_TOKENS THREADS BATCH`
+//! `bench_generate MODEL STORAGE(f32|bf16|int8) BATCH [PROMPT_TOKENS] [NEW_TOKENS] [THREADS]` — MODEL is a Hugging Face folder or a
+//! GGUF file. `tests/reference/bench_generate.py` measures transformers the same way.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,27 +11,35 @@
     reason = "a test, bench or example may fail and print"
 )]
 
+use std::{path::Path, time::Instant};
+
 use burn::tensor::Device;
 use potstill_model::{
-    CausalLm, ModelConfig, Tokenizer, TokenizerSpec,
-    generate::{Decoding, Prompt, generate},
+    Storage,
+    generate::{Batching, Decoder, Decoding, Prompt, generate},
 };
 
 fn main() {
-    let arguments: Vec<usize> = std::env::args().skip(1).map(|argument| argument.parse().unwrap()).collect();
-    let [layers, hidden, count, new, threads, batch] = arguments[..] else { panic!("LAYERS HIDDEN PROMPTS NEW_TOKENS THREADS BATCH") };
-    let heads = hidden / 32;
-    let config = ModelConfig::llama(512, hidden, layers, heads, heads.div_ceil(2), hidden * 8 / 3 / 16 * 16);
-    let model = CausalLm::init(&config, 1, &Device::flex()).unwrap();
-    let tokenizer = Tokenizer::train(["a"].iter(), &TokenizerSpec { vocab_size: 512, ..TokenizerSpec::default() }).unwrap();
-    let prompts: Vec<Prompt> =
-        (0..count).map(|i| Prompt { ids: (0..60).map(|j| ((i * 31 + j * 7) % 260) as u32).collect(), seed: i as u64 }).collect();
-    let decoding =
-        Decoding { max_new_tokens: new, temperature: 0.8, stop_ids: vec![u32::MAX], threads, batch_size: batch, ..Decoding::default() };
-    let report = generate(&model, &tokenizer, &prompts, &decoding, &|_| true).unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize, default: usize| arguments.get(index).map_or(default, |argument| argument.parse().unwrap());
+    let storage: Storage = serde_json::from_value(arguments[1].clone().into()).unwrap();
+    let (batch, prompt_tokens, new, threads) = (number(2, 1), number(3, 128), number(4, 128), number(5, 2));
+    let started = Instant::now();
+    let decoder = Decoder::load(Path::new(&arguments[0]), &Device::flex(), storage).unwrap();
+    let load = started.elapsed().as_secs_f64();
+    let vocab = decoder.config().vocab_size;
+    let ids = |i: usize| (0..prompt_tokens).map(|j| ((i * 7919 + j * 104_729 + 1000) % (vocab - 1000)) as u32).collect();
+    let prompts: Vec<Prompt> = (0..batch).map(|i| Prompt { ids: ids(i), seed: i as u64 }).collect();
+    let run = |new: usize| {
+        let decoding = Decoding { max_new_tokens: new, stop_ids: vec![u32::MAX], ..Decoding::default() };
+        generate(&decoder, &prompts, &decoding, Batching { size: batch, threads }, &|_| true).unwrap().seconds
+    };
+    run(2);
+    let (first, all) = (run(1), run(new));
+    let decode = (batch * (new - 1)) as f64 / (all - first);
     println!(
-        "{count} prompts × {new} new tokens, {threads} threads: {:.2} s, {:.0} tokens/s",
-        report.seconds,
-        report.new_tokens as f64 / report.seconds
+        "{storage:?} batch {batch}, {threads} threads: load {load:.2} s, prefill {:.0} tokens/s, decode {decode:.1} tokens/s, {:.1} GB/s of weights",
+        (batch * prompt_tokens) as f64 / first,
+        decode / batch as f64 * decoder.bytes_per_step().unwrap_or(0) as f64 / 1e9
     );
 }

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use potstill_model::{
-    Checkpoint,
-    generate::{Decoding, Prompt, generate},
+    Storage,
+    generate::{Batching, Decoder, Decoding, Prompt, generate},
 };
 use serde_json::json;
 
@@ -25,11 +25,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let count = arguments.get(2).map_or(20, |n| n.parse().unwrap());
     let max_new_tokens = arguments.get(3).map_or(64, |n| n.parse().unwrap());
-    let checkpoint = Checkpoint::load(Path::new(&arguments[0]), &Device::flex()).unwrap();
+    let decoder = Decoder::load(Path::new(&arguments[0]), &Device::flex(), Storage::F32).unwrap();
     let prompt = |i: usize| format!("{} {}", "Now. ".repeat(i / TEXTS.len()), TEXTS[i % TEXTS.len()]);
-    let prompts: Vec<Prompt> = (0..count).map(|i| Prompt { ids: checkpoint.tokenizer.encode(&prompt(i)).unwrap(), seed: 0 }).collect();
-    let decoding = Decoding { max_new_tokens, stop_ids: vec![u32::MAX], threads: 2, batch_size: 8, ..Decoding::default() };
-    let report = generate(&checkpoint.model, &checkpoint.tokenizer, &prompts, &decoding, &|_| true).unwrap();
+    let prompts: Vec<Prompt> = (0..count).map(|i| Prompt { ids: decoder.tokenizer.encode(&prompt(i)).unwrap(), seed: 0 }).collect();
+    let decoding = Decoding { max_new_tokens, stop_ids: vec![u32::MAX], ..Decoding::default() };
+    let report = generate(&decoder, &prompts, &decoding, Batching { size: 8, threads: 2 }, &|_| true).unwrap();
     let cases: Vec<_> = prompts
         .iter()
         .zip(&report.outputs)

@@ -23,7 +23,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`gguf::load`] and [`hf::load`].
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        if path.extension().is_some_and(|extension| extension == "gguf") { gguf::load(path, device) } else { hf::load(path, device) }
+        if is_gguf(path) { gguf::load(path, device) } else { hf::load(path, device) }
     }
 
     /// The template.
@@ -33,4 +33,9 @@ impl Checkpoint {
     pub fn template(&self) -> Result<&ChatTemplate> {
         self.template.as_ref().ok_or_else(|| Error::Template("the model has none; it is a base model".into()))
     }
+}
+
+/// Whether the path names a GGUF file rather than a folder.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gguf")
 }

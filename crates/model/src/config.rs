@@ -130,8 +130,14 @@ impl ModelConfig {
     /// Writes a `config.json` that transformers loads.
     #[must_use]
     pub fn to_json(&self) -> String {
+        self.to_json_as("float32")
+    }
+
+    /// As [`to_json`](Self::to_json), for weights stored in another type (`bfloat16`, `float16`).
+    pub(crate) fn to_json_as(&self, torch_dtype: &str) -> String {
         let mut map = Map::new();
         arch::write_common(self, &mut map);
+        map.insert("torch_dtype".into(), torch_dtype.into());
         if let Ok(arch) = arch::find(&self.model_type) {
             (arch.write)(self, &mut map);
         }
@@ -209,5 +215,14 @@ impl ModelConfig {
         }
         self.rope.validate()?;
         self.local_rope.as_ref().map_or(Ok(()), RopeConfig::validate)
+    }
+
+    /// Refuses tokens that the embedding has no row for.
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let limit = self.vocab_size;
+        match tokens.iter().find(|&&token| token as usize >= limit) {
+            Some(token) => Err(Error::Input(format!("token {token} is outside the vocabulary of {limit}"))),
+            None => Ok(()),
+        }
     }
 }

@@ -3,17 +3,20 @@
 //! * [`ModelConfig`] — what a model is made of; reads and writes Hugging Face's `config.json`.
 //! * [`CausalLm`] — the transformer as a burn `Module`; [`SequenceLayout`] says which tokens belong together.
 //! * [`Tokenizer`] and [`ChatTemplate`] — text to tokens, conversations to text.
-//! * [`generate`] — batched decoding with a cache of keys and values.
+//! * [`generate`] — continuous batching over a model laid out for decoding, as a call or as an engine for requests.
 //! * [`Checkpoint`] — a model with tokenizer and template; [`hf`] — model folders in and out; [`gguf`] — GGUF files in.
 //!
-//! The device is a run-time value. On the CPU one model runs on one thread: speed comes from one replica per thread,
-//! which `fork` makes (weights are shared until somebody writes to them).
+//! The device is a run-time value. On the CPU training runs one replica per thread, which `fork` makes (weights are shared
+//! until somebody writes to them); decoding has its own layout of the weights, and a team of threads shares each product.
 
 pub mod arch;
 mod checkpoint;
 mod config;
+mod cpu;
 mod error;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 pub mod gguf;
 pub mod hf;
@@ -30,9 +33,12 @@ mod template;
 mod tokenizer;
 mod weights;
 
+pub use burn::tensor::Device;
 pub use checkpoint::Checkpoint;
 pub use config::{Activation, LayerKind, ModelConfig};
+pub use cpu::Storage;
 pub use error::{Error, Result};
+pub use generate::ThinkingBudget;
 pub use layout::SequenceLayout;
 pub use loss::{LossTerms, SoftTargets, Targets};
 pub use model::{CausalLm, DecoderLayer};

@@ -16,7 +16,7 @@ use crate::{
     loss::Targets,
     ops,
     rope::RopeTable,
-    weights::Weights,
+    weights::{Source, Weights},
 };
 
 /// A decoder-only language model as a burn module.
@@ -61,19 +61,18 @@ impl CausalLm {
     /// When the configuration does not fit together.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self> {
         config.validate()?;
-        Self::from_weights(config, &mut Weights::new(config, &mut Random::new(config, seed)), device)
+        Self::from_source(config, &mut Random::new(config, seed), device)
     }
 
     /// Builds the module from a source of weights.
-    pub(crate) fn from_weights(config: &ModelConfig, weights: &mut Weights<'_>, device: &Device) -> Result<Self> {
+    pub(crate) fn from_source(config: &ModelConfig, source: &mut dyn Source, device: &Device) -> Result<Self> {
+        Self::from_weights(config, &mut Weights::new(config, source), device)
+    }
+
+    fn from_weights(config: &ModelConfig, weights: &mut Weights<'_>, device: &Device) -> Result<Self> {
         config.validate()?;
-        let rope = RopeTable::new(&config.rope, config.head_dim, config.max_position_embeddings);
-        let local_rope = config.local_rope.as_ref().map(|local| RopeTable::new(local, config.head_dim, config.max_position_embeddings));
         let embed_tokens = weights.embedding(device)?;
-        let layers = config.layers.iter().enumerate().map(|(index, kind)| {
-            let rope = if kind.local_rope { local_rope.as_ref() } else { Some(&rope) };
-            weights.layer(index, spec(config, kind, rope), device)
-        });
+        let layers = attention_specs(config).enumerate().map(|(index, spec)| weights.layer(index, spec, device));
         let layers = layers.collect::<Result<_>>()?;
         let norm = weights.final_norm(device)?;
         let lm_head = if config.tie_word_embeddings { None } else { Some(weights.head(device)?) };
@@ -192,17 +191,16 @@ impl CausalLm {
         Err(Error::Input(format!("a sequence of {longest} tokens is longer than the model's context of {limit}")))
     }
 
-    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
-        let limit = self.config.vocab_size;
-        match tokens.iter().find(|&&token| token as usize >= limit) {
-            Some(token) => Err(Error::Input(format!("token {token} is outside the vocabulary of {limit}"))),
-            None => Ok(()),
-        }
-    }
-
     fn head(&self) -> Tensor<2> {
         self.lm_head.as_ref().map_or_else(|| self.embed_tokens.val(), Param::val)
     }
+}
+
+/// What attention needs to know, layer by layer.
+pub(crate) fn attention_specs(config: &ModelConfig) -> impl Iterator<Item = AttentionSpec> {
+    let rope = RopeTable::new(&config.rope, config.head_dim, config.max_position_embeddings);
+    let local_rope = config.local_rope.as_ref().map(|local| RopeTable::new(local, config.head_dim, config.max_position_embeddings));
+    config.layers.iter().map(move |kind| spec(config, kind, if kind.local_rope { local_rope.as_ref() } else { Some(&rope) }))
 }
 
 fn spec(config: &ModelConfig, kind: &LayerKind, rope: Option<&Arc<RopeTable>>) -> AttentionSpec {

@@ -124,11 +124,11 @@ fn transpose(matrix: &[f32], stride: usize, (rows, cols): (usize, usize), out: &
 }
 
 /// Names of a layer's norms. Families with norms on both sides call the one before the feed-forward block differently.
-struct NormNames {
-    pre_attention: &'static str,
-    after_attention: Option<&'static str>,
-    pre_mlp: &'static str,
-    after_mlp: Option<&'static str>,
+pub(crate) struct NormNames {
+    pub(crate) pre_attention: &'static str,
+    pub(crate) after_attention: Option<&'static str>,
+    pub(crate) pre_mlp: &'static str,
+    pub(crate) after_mlp: Option<&'static str>,
 }
 
 const PLAIN_NORMS: NormNames = NormNames {
@@ -145,7 +145,7 @@ const SANDWICH_NORMS: NormNames = NormNames {
     after_mlp: Some("post_feedforward_layernorm.weight"),
 };
 
-fn norm_names(config: &ModelConfig) -> &'static NormNames {
+pub(crate) fn norm_names(config: &ModelConfig) -> &'static NormNames {
     if config.sandwich_norms { &SANDWICH_NORMS } else { &PLAIN_NORMS }
 }
 

@@ -2,10 +2,13 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod generate;
+pub(crate) mod model;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod preview;
@@ -14,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod samples;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod show;
 mod target;
 pub(crate) mod train;

@@ -9,6 +9,7 @@ use potstill_curate::Keyed;
 use potstill_curate::text::{normalise, text_key};
 use potstill_data::source::{Source, SourceSpec};
 use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, Sample, read_all};
+use potstill_model::{Storage, ThinkingBudget};
 use potstill_pipeline::{Artifact, CheckContext, Input, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use potstill_train::device;
 use potstill_verify::VerifyOptions;
@@ -48,6 +49,12 @@ pub(crate) struct Eval {
     #[serde(default = "max_new_tokens")]
     #[schemars(range(min = 1))]
     max_new_tokens: usize,
+    /// Bounds on the student's thinking before its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thinking: Option<ThinkingBudget>,
+    /// How the student's weights are kept while it decodes on the CPU: bf16 and int8 are faster, f32 is exact.
+    #[serde(default, skip_serializing_if = "is_exact")]
+    storage: Storage,
     /// Prompts decoded together.
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
@@ -86,6 +93,9 @@ fn batch_size() -> usize {
 }
 fn cpu() -> String {
     "cpu".to_owned()
+}
+fn is_exact(storage: &Storage) -> bool {
+    *storage == Storage::F32
 }
 
 /// The output with the attempts of the untrained student and of teachers.

@@ -65,7 +65,6 @@ pub(crate) fn write_common(config: &ModelConfig, map: &mut Map<String, Value>) {
         ("bos_token_id", json!(config.bos_token_id)),
         ("eos_token_id", eos),
         ("pad_token_id", json!(config.pad_token_id)),
-        ("torch_dtype", json!("float32")),
     ];
     map.extend(fields.map(|(name, value)| (name.to_owned(), value)));
 }

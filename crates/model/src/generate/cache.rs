@@ -20,6 +20,16 @@ impl KvCache {
         Self { layers, capacity }
     }
 
+    /// Makes slot `to` hold the first `tokens` of slot `from`.
+    pub(crate) fn copy(&mut self, from: usize, to: usize, tokens: usize) {
+        let copy = |cache: Tensor<3>| {
+            let width = cache.dims()[2];
+            let rows = cache.clone().slice([from..from + 1, 0..tokens, 0..width]);
+            cache.slice_assign([to..to + 1, 0..tokens, 0..width], rows)
+        };
+        self.layers = std::mem::take(&mut self.layers).into_iter().map(|(keys, values)| (copy(keys), copy(values))).collect();
+    }
+
     /// Makes room for sequences of `needed` tokens, at least doubling.
     pub(crate) fn reserve(&mut self, needed: usize) {
         if needed <= self.capacity {

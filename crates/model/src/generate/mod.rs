@@ -1,95 +1,39 @@
-//! Text generation: batched decoding over a cache of keys and values.
+//! Text generation: continuous batching over a cache of keys and values.
 //!
-//! Prompts are cut into shards of fixed size, which threads take one after the other; within a shard finished sequences
-//! leave the batch and waiting ones take their place. Which prompts meet in a batch depends on their order alone, so that
-//! the outcome does not depend on the number of threads.
+//! A [`Decoder`] is a model laid out for it. [`generate`] continues a list of prompts; an [`Engine`] takes requests as they
+//! come. Sequences that have ended make room for waiting ones, samples of one prompt share its keys and values, and on the
+//! CPU a sequence comes out the same alone, in any batch and on any number of threads.
 
 mod cache;
+mod decoder;
+mod decoding;
+mod engine;
+mod runner;
 mod sampling;
-mod shard;
+mod scheduler;
+mod sequence;
+mod text;
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
-use burn::module::Module;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CausalLm, Error, Result, Tokenizer};
-use shard::Shard;
-
-/// Prompts per shard, in batches: while the last sequences of a shard finish, its batch runs half empty.
-const BATCHES_PER_SHARD: usize = 2;
-
-/// How tokens are chosen and when a sequence ends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Decoding {
-    /// Most tokens to generate per prompt.
-    pub max_new_tokens: usize,
-    /// Softmax temperature; 0 always takes the most probable token.
-    pub temperature: f32,
-    /// Nucleus: sample from the most probable tokens that together reach this probability. 1 is off.
-    pub top_p: f32,
-    /// Sample from this many most probable tokens. 0 is off.
-    pub top_k: usize,
-    /// Drop tokens less probable than this fraction of the most probable one. 0 is off.
-    pub min_p: f32,
-    /// Logits of tokens that already occurred are divided (positive) or multiplied (negative) by this. 1 is off.
-    pub repetition_penalty: f32,
-    /// Tokens that end a sequence; the model's own when empty.
-    pub stop_ids: Vec<u32>,
-    /// Strings that end a sequence; they are cut off.
-    pub stop_strings: Vec<String>,
-    /// Sequences decoded together.
-    pub batch_size: usize,
-    /// Threads; each holds one batch. Results do not depend on it.
-    pub threads: usize,
-}
-
-impl Default for Decoding {
-    fn default() -> Self {
-        Self {
-            max_new_tokens: 512,
-            temperature: 0.0,
-            top_p: 1.0,
-            top_k: 0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            stop_ids: Vec::new(),
-            stop_strings: Vec::new(),
-            batch_size: 32,
-            threads: 1,
-        }
-    }
-}
-
-impl Decoding {
-    fn validate(&self) -> Result<()> {
-        let wrong = |name: &str, limit: &str, found: String| Err(Error::Generate(format!("{name} must be {limit}, found {found}")));
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return wrong("temperature", "finite and not negative", self.temperature.to_string());
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return wrong("top_p", "above 0 and at most 1", self.top_p.to_string());
-        }
-        if !(0.0..=1.0).contains(&self.min_p) {
-            return wrong("min_p", "between 0 and 1", self.min_p.to_string());
-        }
-        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            return wrong("repetition_penalty", "finite and positive", self.repetition_penalty.to_string());
-        }
-        if self.batch_size == 0 || self.threads == 0 || self.max_new_tokens == 0 {
-            return wrong("batch_size, threads and max_new_tokens", "at least 1", "0".into());
-        }
-        Ok(())
-    }
-}
+pub use self::{
+    decoder::Decoder,
+    decoding::{Batching, Decoding, ThinkingBudget},
+    engine::{Engine, Request, Update},
+    sequence::Part,
+};
+use crate::{Error, Result};
+use scheduler::{Event, Scheduler};
+use sequence::Group;
 
 /// One sequence to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,15 +54,28 @@ pub enum Finish {
     Length,
 }
 
+/// One token with its log-probability under the model, before temperature and penalties.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub id: u32,
+    /// Its natural log-probability.
+    pub logprob: f32,
+    /// The most probable tokens at this place, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
 /// What was generated for one prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Generated {
     /// The new tokens, without the one that ended the sequence.
     pub ids: Vec<u32>,
-    /// Their text without special tokens, cut before a stop string.
+    /// Their text, cut before a stop string.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
+    /// One per token, when they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 /// The outcome for all prompts, in order.
@@ -144,49 +101,47 @@ pub struct Progress {
 }
 
 /// Continues every prompt. `progress` is called now and then, from several threads; when it returns `false` the run stops.
+/// Neighbouring prompts with the same tokens are samples of one prompt, whose keys and values they share.
 ///
 /// # Errors
 /// When a setting is out of range, a prompt is empty, has tokens outside the vocabulary or does not fit the context
 /// together with `max_new_tokens`, or when the run was stopped.
 pub fn generate(
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
+    decoder: &Decoder,
     prompts: &[Prompt],
     decoding: &Decoding,
+    batching: Batching,
     progress: &(dyn Fn(Progress) -> bool + Sync),
 ) -> Result<GenerateReport> {
     let started = Instant::now();
     decoding.validate()?;
-    prompts.iter().enumerate().try_for_each(|(index, prompt)| check_prompt(model, index, prompt, decoding))?;
+    batching.validate()?;
+    let check = |(index, prompt): (usize, &Prompt)| decoder.check_prompt(&format!("prompt {index}"), &prompt.ids, decoding.max_new_tokens);
+    prompts.iter().enumerate().try_for_each(check)?;
+    let groups = groups(prompts, &Arc::new(decoding.clone()));
+    // Side by side as long as each has a full batch; the threads that are left share each product.
+    let full = prompts.len().div_ceil(batching.size).min(groups.len());
+    let workers = if decoder.replicable() { batching.threads.min(full).max(1) } else { 1 };
     let run = Run {
-        prompts,
-        tokenizer,
-        decoding,
+        decoder,
+        total: prompts.len(),
+        groups: Mutex::new(groups),
+        outputs: Mutex::new(prompts.iter().map(|_| None).collect()),
         progress,
         finished: AtomicUsize::new(0),
         new_tokens: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
     };
-    let size = decoding.batch_size * BATCHES_PER_SHARD;
-    let shards: Vec<&[Prompt]> = prompts.chunks(size).collect();
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Vec<Generated>>>>> = Mutex::new(shards.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..decoding.threads.min(shards.len()) {
-            let replica = model.valid();
-            scope.spawn(|| {
-                let replica = replica;
-                while let Some((index, shard)) = take(&next, &shards) {
-                    let outcome = Shard::new(&replica, &run, shard).run();
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(outcome);
-                }
-            });
-        }
+    let team = (batching.threads / workers).max(1);
+    let slots = batching.size.min(prompts.len());
+    let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+        let run = &run;
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(move || run.work(slots, team))).collect();
+        let ended = |_| Err(Error::Generate("a worker ended early".into()));
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(ended)).collect()
     });
-    let mut outputs = Vec::with_capacity(prompts.len());
-    for shard in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        outputs.extend(shard.unwrap_or_else(|| Err(Error::Generate("a worker ended early".into())))?);
-    }
+    outcomes.into_iter().collect::<Result<()>>()?;
+    let outputs: Vec<Generated> = run.outputs.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect();
     Ok(GenerateReport {
         prompt_tokens: prompts.iter().map(|prompt| prompt.ids.len()).sum(),
         new_tokens: run.new_tokens.into_inner(),
@@ -195,29 +150,30 @@ pub fn generate(
     })
 }
 
-fn take<'a>(next: &AtomicUsize, shards: &[&'a [Prompt]]) -> Option<(usize, &'a [Prompt])> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    Some((index, *shards.get(index)?))
-}
-
-fn check_prompt(model: &CausalLm, index: usize, prompt: &Prompt, decoding: &Decoding) -> Result<()> {
-    let (length, new, limit) = (prompt.ids.len(), decoding.max_new_tokens, model.config().max_position_embeddings);
-    if length == 0 {
-        return Err(Error::Generate(format!("prompt {index} is empty")));
+/// Neighbouring prompts with the same tokens, together; a group's id is the index of its first prompt.
+fn groups(prompts: &[Prompt], decoding: &Arc<Decoding>) -> VecDeque<Group> {
+    let mut groups: VecDeque<Group> = VecDeque::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        match groups.back_mut() {
+            Some(group) if *group.ids == *prompt.ids => group.seeds.push(prompt.seed),
+            _ => groups.push_back(Group {
+                id: index,
+                ids: prompt.ids.as_slice().into(),
+                seeds: vec![prompt.seed],
+                decoding: Arc::clone(decoding),
+                streamed: false,
+            }),
+        }
     }
-    if length + new > limit {
-        return Err(Error::Generate(format!(
-            "prompt {index} has {length} tokens; with max_new_tokens = {new} it exceeds the model's context of {limit}"
-        )));
-    }
-    model.check_tokens(&prompt.ids)
+    groups
 }
 
 /// What all threads of a run share.
-pub(crate) struct Run<'a> {
-    prompts: &'a [Prompt],
-    tokenizer: &'a Tokenizer,
-    decoding: &'a Decoding,
+struct Run<'a> {
+    decoder: &'a Decoder,
+    total: usize,
+    groups: Mutex<VecDeque<Group>>,
+    outputs: Mutex<Vec<Option<Generated>>>,
     progress: &'a (dyn Fn(Progress) -> bool + Sync),
     finished: AtomicUsize,
     new_tokens: AtomicUsize,
@@ -225,13 +181,41 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn next(&self) -> Option<Group> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Takes groups as there is room for them, until there are no more.
+    fn work(&self, slots: usize, threads: usize) -> Result<()> {
+        let mut scheduler = Scheduler::new(self.decoder, slots, threads)?;
+        loop {
+            while scheduler.room() > 0
+                && let Some(group) = self.next()
+            {
+                scheduler.push(group);
+            }
+            if scheduler.idle() {
+                return Ok(());
+            }
+            let (mut finished, mut new_tokens) = (0, 0);
+            scheduler.step(&mut |group, sample, event| match event {
+                Event::Grew(_) => new_tokens += 1,
+                Event::Ended(generated) => {
+                    self.outputs.lock().unwrap_or_else(PoisonError::into_inner)[group.id + sample] = Some(generated);
+                    finished += 1;
+                }
+            })?;
+            self.advance(finished, new_tokens)?;
+        }
+    }
+
     /// Counts and reports; an error once the run was stopped.
     fn advance(&self, finished: usize, new_tokens: usize) -> Result<()> {
         let finished = self.finished.fetch_add(finished, Ordering::Relaxed) + finished;
         let new_tokens = self.new_tokens.fetch_add(new_tokens, Ordering::Relaxed) + new_tokens;
         if self.stopped.load(Ordering::Relaxed) || !(self.progress)(Progress { finished, new_tokens }) {
             self.stopped.store(true, Ordering::Relaxed);
-            return Err(Error::Generate(format!("stopped after {finished} of {} prompts", self.prompts.len())));
+            return Err(Error::Generate(format!("stopped after {finished} of {} prompts", self.total)));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 /// How elements are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     F32,
     F16,
     Bf16,
@@ -19,24 +19,12 @@ pub(super) enum Format {
 }
 
 impl Format {
+    const ALL: [Self; 11] =
+        [Self::F32, Self::F16, Self::Bf16, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
+
     pub(super) fn from_id(id: u32) -> Result<Self, String> {
-        Ok(match id {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            6 => Self::Q5_0,
-            7 => Self::Q5_1,
-            8 => Self::Q8_0,
-            12 => Self::Q4K,
-            13 => Self::Q5K,
-            14 => Self::Q6K,
-            30 => Self::Bf16,
-            other => {
-                return Err(format!(
-                    "has the unknown type {other}; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are supported"
-                ));
-            }
+        Self::ALL.into_iter().find(|format| format.id() == id).ok_or_else(|| {
+            format!("has the unknown type {id}; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are supported")
         })
     }
 
@@ -65,26 +53,64 @@ impl Format {
         }
     }
 
-    /// Whole blocks to elements.
-    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        let mut out = Vec::with_capacity(bytes.len() / self.block_bytes() * self.block());
+    /// Appends the elements of whole blocks.
+    pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
         for block in bytes.chunks_exact(self.block_bytes()) {
             match self {
                 Self::F32 => out.push(f32::from_le_bytes([block[0], block[1], block[2], block[3]])),
                 Self::F16 => out.push(half(block, 0)),
                 Self::Bf16 => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
-                Self::Q4_0 => nibbles(&mut out, &block[2..], None, |q| (f32::from(q) - 8.0) * half(block, 0)),
-                Self::Q4_1 => nibbles(&mut out, &block[4..], None, |q| f32::from(q) * half(block, 0) + half(block, 2)),
-                Self::Q5_0 => nibbles(&mut out, &block[6..], Some(&block[2..6]), |q| (f32::from(q) - 16.0) * half(block, 0)),
-                Self::Q5_1 => nibbles(&mut out, &block[8..], Some(&block[4..8]), |q| f32::from(q) * half(block, 0) + half(block, 2)),
+                Self::Q4_0 => nibbles(out, &block[2..], None, |q| (f32::from(q) - 8.0) * half(block, 0)),
+                Self::Q4_1 => nibbles(out, &block[4..], None, |q| f32::from(q) * half(block, 0) + half(block, 2)),
+                Self::Q5_0 => nibbles(out, &block[6..], Some(&block[2..6]), |q| (f32::from(q) - 16.0) * half(block, 0)),
+                Self::Q5_1 => nibbles(out, &block[8..], Some(&block[4..8]), |q| f32::from(q) * half(block, 0) + half(block, 2)),
                 Self::Q8_0 => out.extend(block[2..].iter().map(|&q| f32::from(q.cast_signed()) * half(block, 0))),
-                Self::Q4K => q4_k(&mut out, block),
-                Self::Q5K => q5_k(&mut out, block),
-                Self::Q6K => q6_k(&mut out, block),
+                Self::Q4K => q4_k(out, block),
+                Self::Q5K => q5_k(out, block),
+                Self::Q6K => q6_k(out, block),
             }
         }
-        out
     }
+
+    /// Elements to whole blocks; only of the formats that are written.
+    pub(super) fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
+        Some(match self {
+            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            Self::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+            Self::Q8_0 => values.chunks_exact(32).flat_map(q8_0).collect(),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn id(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::Bf16 => 30,
+        }
+    }
+}
+
+/// Thirty-two elements with the scale that maps the largest to 127.
+fn q8_0(values: &[f32]) -> [u8; 34] {
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let scale = largest / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    let mut block = [0; 34];
+    block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    for (byte, value) in block[2..].iter_mut().zip(values) {
+        *byte = ((value * inverse).round() as i8).cast_unsigned();
+    }
+    block
 }
 
 fn half(bytes: &[u8], at: usize) -> f32 {

@@ -19,7 +19,7 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// A metadata value; integers and floats are widened.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Int(i64),
     Float(f64),
     Bool(bool),
@@ -29,7 +29,7 @@ pub(super) enum Value {
 
 /// Where one tensor is and how it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TensorInfo {
+pub(crate) struct TensorInfo {
     /// Row-major: the slowest dimension first.
     pub(super) shape: Vec<usize>,
     pub(super) format: Format,
@@ -50,8 +50,8 @@ impl Gguf {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let size = file.metadata().map_err(|error| Error::io(path, error))?.len();
-        let mut parser = Parser { reader: BufReader::new(&file), position: 0, size };
-        let (metadata, tensors) = parser.header().map_err(|problem| Error::weights(path.display().to_string(), problem))?;
+        let (metadata, tensors) =
+            parse(BufReader::new(&file), size).map_err(|problem| Error::weights(path.display().to_string(), problem))?;
         Ok(Self { path: path.to_path_buf(), file, metadata, tensors })
     }
 
@@ -85,6 +85,11 @@ impl Gguf {
     }
 }
 
+/// Reads the header at the beginning of `size` bytes. An error is the problem alone.
+pub(crate) fn parse(reader: impl Read, size: u64) -> std::result::Result<Header, String> {
+    Parser { reader, position: 0, size }.header()
+}
+
 /// Reads forward and knows how much is left. Its errors are the problem alone; the caller adds the place.
 struct Parser<R> {
     reader: R,
@@ -93,7 +98,7 @@ struct Parser<R> {
 }
 
 type Parsed<T> = std::result::Result<T, String>;
-type Header = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
+pub(crate) type Header = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
 
 impl<R: Read> Parser<R> {
     fn bytes<const N: usize>(&mut self) -> Parsed<[u8; N]> {

@@ -1,20 +1,24 @@
-//! GGUF files: weights dequantised to f32, the configuration from the metadata, the tokenizer rebuilt.
+//! GGUF files: in, with weights dequantised to f32, the configuration from the metadata and the tokenizer rebuilt; and out, for
+//! llama.cpp and what is built on it.
 
 mod dequantize;
-mod header;
+mod export;
+pub(crate) mod header;
 mod names;
 mod tokenizer;
+mod write;
 
 use std::{collections::BTreeSet, os::unix::fs::FileExt, path::Path};
 
 use burn::tensor::Device;
+pub use export::{GgufFormat, save};
 use header::{Gguf, TensorInfo};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    CausalLm, Checkpoint, Error, ModelConfig, Result, Tokenizer, arch,
+    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, arch,
     rope::{RopeConfig, RopeScaling},
-    weights::{Source, Weights},
+    weights::Source,
 };
 
 /// Loads a GGUF file, dequantised to f32. A `tokenizer.json` beside it is preferred to the tokenizer inside.
@@ -22,15 +26,24 @@ use crate::{
 /// # Errors
 /// When the file is damaged or crafted, or holds an architecture, a tensor type or a tokenizer that is not supported.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint> {
+    let (model, tokenizer, template) = load_with(path, |config, source| CausalLm::from_source(config, source, device))?;
+    Ok(Checkpoint { model, tokenizer, template })
+}
+
+/// Loads a GGUF file, with the weights built by `build`.
+pub(crate) fn load_with<M>(
+    path: &Path,
+    build: impl FnOnce(&ModelConfig, &mut dyn Source) -> Result<M>,
+) -> Result<(M, Tokenizer, Option<ChatTemplate>)> {
     let gguf = Gguf::open(path)?;
     let config = config(&gguf)?;
     let beside = path.with_file_name("tokenizer.json");
     let tokenizer = if beside.exists() { Tokenizer::load(&beside)? } else { tokenizer::build(&gguf)? };
     let template = tokenizer::template(&gguf)?;
     let mut source = GgufSource { gguf: &gguf, config: &config, used: BTreeSet::new() };
-    let model = CausalLm::from_weights(&config, &mut Weights::new(&config, &mut source), device)?;
+    let model = build(&config, &mut source)?;
     source.check_all_used()?;
-    Ok(Checkpoint { model, tokenizer, template })
+    Ok((model, tokenizer, template))
 }
 
 /// GGUF's name of an architecture to Hugging Face's `model_type`.
@@ -66,11 +79,14 @@ fn config(gguf: &Gguf) -> Result<ModelConfig> {
             map.insert(field.into(), json!((value as f32).to_string().parse().unwrap_or(value)));
         }
     }
-    for (field, key) in [("bos_token_id", "bos_token_id"), ("eos_token_id", "eos_token_id"), ("pad_token_id", "padding_token_id")] {
-        if let Some(id) = gguf.int(&format!("tokenizer.ggml.{key}")) {
+    let token = |key: &str| gguf.int(&format!("tokenizer.ggml.{key}_token_id"));
+    for (field, id) in [("bos_token_id", token("bos")), ("pad_token_id", token("padding"))] {
+        if let Some(id) = id {
             map.insert(field.into(), json!(id));
         }
     }
+    let ends: Vec<i64> = token("eos").into_iter().chain(token("eot").filter(|&eot| Some(eot) != token("eos"))).collect();
+    map.insert("eos_token_id".into(), json!(ends));
     map.insert("vocab_size".into(), json!(gguf.tensors.get("token_embd.weight").and_then(|info| info.shape.first())));
     map.insert("tie_word_embeddings".into(), json!(!gguf.tensors.contains_key("output.weight")));
     if model_type == "gemma3_text"
@@ -118,10 +134,19 @@ fn llama3_scaling(gguf: &Gguf, config: &ModelConfig) -> Result<RopeScaling> {
     Err(Error::weights(ROPE_FREQUENCIES, "is not the table of a published Llama 3 scaling"))
 }
 
+/// Bytes read at a time: beside the tensor itself nothing large is in memory.
+const PIECE: usize = 1 << 20;
+
 fn read(gguf: &Gguf, info: &TensorInfo) -> Result<Vec<f32>> {
-    let mut bytes = vec![0; info.bytes];
-    gguf.file.read_exact_at(&mut bytes, info.offset).map_err(|error| Error::io(&gguf.path, error))?;
-    Ok(info.format.decode(&bytes))
+    let piece = PIECE / info.format.block_bytes() * info.format.block_bytes();
+    let mut bytes = vec![0; piece.min(info.bytes)];
+    let mut values = Vec::with_capacity(info.shape.iter().product());
+    for start in (0..info.bytes).step_by(piece) {
+        let bytes = &mut bytes[..piece.min(info.bytes - start)];
+        gguf.file.read_exact_at(bytes, info.offset + start as u64).map_err(|error| Error::io(&gguf.path, error))?;
+        info.format.decode(bytes, &mut values);
+    }
+    Ok(values)
 }
 
 /// Gives the module its weights under their Hugging Face names.
@@ -170,11 +195,8 @@ impl Source for GgufSource<'_> {
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(broken(format!("holds {} at element {index}", values[index])));
         }
-        let permuted = matches!(self.config.model_type.as_str(), "llama" | "smollm3");
-        if permuted && name.contains("self_attn.q_proj") {
-            values = self.unpermute(&values, self.config.num_attention_heads);
-        } else if permuted && name.contains("self_attn.k_proj") {
-            values = self.unpermute(&values, self.config.num_key_value_heads);
+        if let Some(heads) = names::permuted_heads(name, self.config) {
+            values = self.unpermute(&values, heads);
         }
         if self.config.norm_offset && name.ends_with("norm.weight") {
             // GGUF stores these norms as they are applied, Hugging Face one less.

@@ -1,5 +1,7 @@
 //! Hugging Face's tensor names in GGUF.
 
+use crate::ModelConfig;
+
 const LAYER: [(&str, &str); 7] = [
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -34,6 +36,17 @@ pub(super) fn gguf_name(name: &str, sandwich_norms: bool) -> String {
     };
     let found = LAYER.iter().chain(norms).find_map(|(hf, gguf)| Some(format!("{gguf}{}", inner.strip_prefix(hf)?)));
     format!("blk.{layer}.{}", found.unwrap_or(inner))
+}
+
+/// How many heads of this tensor llama.cpp interleaves for its own rotation; none for tensors and families it leaves alone.
+pub(super) fn permuted_heads(name: &str, config: &ModelConfig) -> Option<usize> {
+    let family = matches!(config.model_type.as_str(), "llama" | "smollm3");
+    match name {
+        _ if !family => None,
+        _ if name.contains("self_attn.q_proj") => Some(config.num_attention_heads),
+        _ if name.contains("self_attn.k_proj") => Some(config.num_key_value_heads),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use serde_json::{Map, Value as Json, json};
 use super::header::{Gguf, Value};
 use crate::{ChatTemplate, Error, Result, Specials, Tokenizer, tokenizer::pattern};
 
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
 
 /// How text is cut before merging, by GGUF's name for it: normalizer, pre-tokenizer, and whether a whole piece that is a
 /// token is taken without merging.
-fn cut(pre: &str) -> Result<(Json, Json, bool)> {
+pub(super) fn cut(pre: &str) -> Result<(Json, Json, bool)> {
     let bytes = |regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex });
     let split = |digits: usize| {
         let split = json!({ "type": "Split", "pattern": { "Regex": pattern(digits) }, "behavior": "Isolated", "invert": false });
@@ -24,10 +24,11 @@ fn cut(pre: &str) -> Result<(Json, Json, bool)> {
             false,
         ),
         "qwen2" | "deepseek-r1-qwen" => (json!({ "type": "NFC" }), split(1), false),
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => (Json::Null, split(3), true),
+        "llama-bpe" | "llama3" | "llama-v3" => (Json::Null, split(3), true),
+        "smaug-bpe" | "dbrx" => (Json::Null, split(3), false),
         other => {
             let problem = format!(
-                "only gpt-2, smollm, qwen2 and llama-bpe are supported, found {other}; put the model's tokenizer.json beside the file"
+                "only gpt-2, smollm, qwen2, llama-bpe and smaug-bpe are supported, found {other}; put the model's tokenizer.json beside the file"
             );
             return Err(Error::config("tokenizer.ggml.pre", problem));
         }

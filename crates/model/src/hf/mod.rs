@@ -1,8 +1,9 @@
 //! Hugging Face model folders: config.json, model.safetensors, tokenizer.json, tokenizer_config.json,
 //! generation_config.json.
 
+mod card;
 mod read;
-mod safetensors;
+pub(crate) mod safetensors;
 mod tokenizer_config;
 
 use std::path::Path;
@@ -10,14 +11,15 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-pub use self::safetensors::Precision;
 use self::safetensors::{Folder, write};
-use crate::{CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, files, weights::Weights};
+pub use self::{card::ModelCard, safetensors::Precision};
+use crate::{CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, files, weights::Source};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
+const CARD: &str = "README.md";
 /// Configurations are small; a larger one is not one.
 const LARGEST_CONFIG: u64 = 16 << 20;
 
@@ -28,13 +30,21 @@ const LARGEST_CONFIG: u64 = 16 << 20;
 /// When a file is missing or damaged, weights do not fit the configuration, or the configuration asks for what is not
 /// computed. Pickled weights are refused.
 pub fn load(dir: &Path, device: &Device) -> Result<Checkpoint> {
+    let (model, tokenizer, template) = load_with(dir, |config, source| CausalLm::from_source(config, source, device))?;
+    Ok(Checkpoint { model, tokenizer, template })
+}
+
+/// Loads a model folder, with the weights built by `build`.
+pub(crate) fn load_with<M>(
+    dir: &Path,
+    build: impl FnOnce(&ModelConfig, &mut dyn Source) -> Result<M>,
+) -> Result<(M, Tokenizer, Option<ChatTemplate>)> {
     let mut config = load_config(dir)?;
     let tokenizer = Tokenizer::load(&dir.join(TOKENIZER))?;
     check_vocabulary(&config, &tokenizer)?;
     let template = tokenizer_config::load(dir)?;
     add_stop_tokens(dir, &mut config)?;
-    let model = load_weights(dir, &config, device)?;
-    Ok(Checkpoint { model, tokenizer, template })
+    Ok((weights_with(dir, &config, build)?, tokenizer, template))
 }
 
 /// Reads `config.json`.
@@ -50,10 +60,31 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 /// # Errors
 /// When tensors are missing, foreign, of another shape or not finite.
 pub fn load_weights(dir: &Path, config: &ModelConfig, device: &Device) -> Result<CausalLm> {
+    weights_with(dir, config, |config, source| CausalLm::from_source(config, source, device))
+}
+
+fn weights_with<M>(dir: &Path, config: &ModelConfig, build: impl FnOnce(&ModelConfig, &mut dyn Source) -> Result<M>) -> Result<M> {
     let mut folder = Folder::open(dir)?;
-    let model = CausalLm::from_weights(config, &mut Weights::new(config, &mut folder), device)?;
+    let model = build(config, &mut folder)?;
     folder.check_all_used(config)?;
     Ok(model)
+}
+
+/// How a model folder is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// How weights are stored.
+    pub precision: Precision,
+    /// Weights beyond so many bytes are split over several files.
+    pub largest_file: u64,
+    /// The text of `README.md`, if one is to be written.
+    pub card: Option<String>,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        Self { precision: Precision::F32, largest_file: 5_000_000_000, card: None }
+    }
 }
 
 /// Writes a model folder that transformers loads; each file appears whole or not at all.
@@ -61,22 +92,39 @@ pub fn load_weights(dir: &Path, config: &ModelConfig, device: &Device) -> Result
 /// # Errors
 /// When a file cannot be written.
 pub fn save(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer, template: Option<&ChatTemplate>) -> Result<()> {
+    save_with(dir, model, tokenizer, template, &SaveOptions::default())
+}
+
+/// As [`save`], in another precision, in files of bounded size or with a model card.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save_with(
+    dir: &Path,
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    template: Option<&ChatTemplate>,
+    options: &SaveOptions,
+) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|error| Error::io(dir, error))?;
     let config = model.config();
     check_vocabulary(config, tokenizer)?;
-    save_weights(dir, model, Precision::F32)?;
+    write(dir, model, options.precision, options.largest_file)?;
     tokenizer.save(&dir.join(TOKENIZER))?;
     tokenizer_config::save(dir, config, tokenizer, template)?;
     files::write_atomically(&dir.join(GENERATION), generation_config(config).as_bytes())?;
-    files::write_atomically(&dir.join(CONFIG), config.to_json().as_bytes())
+    if let Some(card) = &options.card {
+        files::write_atomically(&dir.join(CARD), card.as_bytes())?;
+    }
+    files::write_atomically(&dir.join(CONFIG), config.to_json_as(options.precision.torch_name()).as_bytes())
 }
 
-/// Writes `model.safetensors` alone.
+/// Writes the weights alone, as one `model.safetensors`.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn save_weights(dir: &Path, model: &CausalLm, precision: Precision) -> Result<()> {
-    write(&dir.join(WEIGHTS), model, precision)
+    write(dir, model, precision, u64::MAX)
 }
 
 fn check_vocabulary(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<()> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,8 @@ use crate::{
 const INDEX: &str = "model.safetensors.index.json";
 const LARGEST_INDEX: u64 = 64 << 20;
 const LARGEST_HEADER: u64 = 100 << 20;
+/// Bytes read at a time; a multiple of every type's size.
+const PIECE: usize = 1 << 20;
 
 /// How weights are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +43,15 @@ impl Precision {
             Self::F32 => "F32",
             Self::Bf16 => "BF16",
             Self::F16 => "F16",
+        }
+    }
+
+    /// The name in `config.json`.
+    pub(super) fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::Bf16 => "bfloat16",
+            Self::F16 => "float16",
         }
     }
 
@@ -69,22 +80,12 @@ struct Shard {
 impl Shard {
     fn open(path: PathBuf) -> Result<Self> {
         let io = |error| Error::io(&path, error);
-        let broken = |problem: String| Error::weights(path.display().to_string(), problem);
         let mut file = File::open(&path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(io)?;
-        let length = u64::from_le_bytes(length);
-        if length > LARGEST_HEADER || length + 8 > size {
-            return Err(broken(format!("claims a header of {length} bytes in a file of {size}")));
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(io)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| broken(format!("header: {error}")))?;
-        let (expected, found) = (metadata.data_len() as u64, size - 8 - length);
-        if expected != found {
-            return Err(broken(format!("the header describes {expected} bytes of tensors, but there are {found}")));
-        }
+        let (metadata, length) = parse_header(&mut file, size).map_err(|problem| match problem {
+            Problem::Io(error) => Error::io(&path, error),
+            Problem::Header(problem) => Error::weights(path.display().to_string(), problem),
+        })?;
         Ok(Self { path, file, metadata, data: 8 + length })
     }
 
@@ -95,11 +96,7 @@ impl Shard {
         if info.shape != shape {
             return Err(broken(format!("has the shape {:?}, the configuration needs {shape:?}", info.shape)));
         }
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        self.file.read_exact_at(&mut bytes, self.data + start as u64).map_err(|error| Error::io(&self.path, error))?;
-        let values = decode(&bytes, info.dtype)
-            .ok_or_else(|| broken(format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype)))?;
+        let values = self.decode(name, info)?;
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(broken(format!("holds {} at element {index}", values[index]))),
             None => Ok(values),
@@ -107,15 +104,60 @@ impl Shard {
     }
 }
 
-fn decode(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    let values = match dtype {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
-        _ => return None,
-    };
-    Some(values)
+impl Shard {
+    /// A tensor's elements, read in pieces, so that beside the tensor itself nothing large is in memory.
+    fn decode(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; PIECE.min(end - start)];
+        let mut values = Vec::with_capacity(info.shape.iter().product());
+        for at in (start..end).step_by(PIECE) {
+            let bytes = &mut bytes[..PIECE.min(end - at)];
+            self.file.read_exact_at(bytes, self.data + at as u64).map_err(|error| Error::io(&self.path, error))?;
+            if !decode(bytes, info.dtype, &mut values) {
+                let problem = format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype);
+                return Err(Error::weights(name, problem));
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Why a header cannot be read.
+pub(crate) enum Problem {
+    /// The system refused.
+    Io(std::io::Error),
+    /// The header is wrong.
+    Header(String),
+}
+
+/// Reads the header of a file of `size` bytes, checked against that size; and the header's length.
+pub(crate) fn parse_header(reader: &mut impl Read, size: u64) -> std::result::Result<(Metadata, u64), Problem> {
+    let mut length = [0; 8];
+    reader.read_exact(&mut length).map_err(Problem::Io)?;
+    let length = u64::from_le_bytes(length);
+    if length > LARGEST_HEADER || length + 8 > size {
+        return Err(Problem::Header(format!("claims a header of {length} bytes in a file of {size}")));
+    }
+    let mut header = vec![0; length as usize];
+    reader.read_exact(&mut header).map_err(Problem::Io)?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| Problem::Header(format!("header: {error}")))?;
+    let (expected, found) = (metadata.data_len() as u64, size - 8 - length);
+    if expected != found {
+        return Err(Problem::Header(format!("the header describes {expected} bytes of tensors, but there are {found}")));
+    }
+    Ok((metadata, length))
+}
+
+/// Appends the elements of whole bytes; `false` for a type that is not read.
+fn decode(bytes: &[u8], dtype: Dtype, out: &mut Vec<f32>) -> bool {
+    match dtype {
+        Dtype::F32 => out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
+        Dtype::F16 => out.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => out.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => out.extend(bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32)),
+        _ => return false,
+    }
+    true
 }
 
 #[derive(Deserialize)]
@@ -186,17 +228,59 @@ impl Source for Folder {
     }
 }
 
-/// Writes a model's tensors in their fixed order.
-pub(super) fn write(path: &Path, model: &CausalLm, precision: Precision) -> Result<()> {
+/// Writes a model's tensors in their fixed order: one file, or several of at most `largest` bytes each (a larger tensor gets
+/// one of its own) with an index.
+pub(super) fn write(dir: &Path, model: &CausalLm, precision: Precision, largest: u64) -> Result<()> {
+    let mut shards: Vec<Vec<Listed>> = vec![Vec::new()];
+    let (mut filled, mut total) = (0u64, 0u64);
+    weights::export(model, &mut |name, shape, _| {
+        let bytes = shape.iter().product::<usize>() * precision.bytes();
+        if filled > 0 && filled + bytes as u64 > largest {
+            shards.push(Vec::new());
+            filled = 0;
+        }
+        filled += bytes as u64;
+        total += bytes as u64;
+        if let Some(shard) = shards.last_mut() {
+            shard.push(Listed { name: name.to_owned(), shape: shape.to_vec(), bytes });
+        }
+        Ok(())
+    })?;
+    // The other form of an earlier export would be read in place of this one.
+    let stale = if shards.len() == 1 { dir.join(INDEX) } else { dir.join(WEIGHTS) };
+    if stale.exists() {
+        std::fs::remove_file(&stale).map_err(|error| Error::io(&stale, error))?;
+    }
+    if let [only] = shards.as_slice() {
+        return write_file(&dir.join(WEIGHTS), model, precision, only);
+    }
+    let mut places = Map::new();
+    for (index, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", index + 1, shards.len());
+        write_file(&dir.join(&file), model, precision, shard)?;
+        places.extend(shard.iter().map(|tensor| (tensor.name.clone(), json!(file))));
+    }
+    let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
+    files::write_atomically(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
+}
+
+/// A tensor that a file will hold.
+struct Listed {
+    name: String,
+    shape: Vec<usize>,
+    bytes: usize,
+}
+
+fn write_file(path: &Path, model: &CausalLm, precision: Precision, tensors: &[Listed]) -> Result<()> {
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
     let mut offset = 0;
-    weights::export(model, &mut |name, shape, _| {
-        let end = offset + shape.iter().product::<usize>() * precision.bytes();
-        header.insert(name.to_owned(), json!({ "dtype": precision.name(), "shape": shape, "data_offsets": [offset, end] }));
+    for tensor in tensors {
+        let end = offset + tensor.bytes;
+        let entry = json!({ "dtype": precision.name(), "shape": tensor.shape, "data_offsets": [offset, end] });
+        header.insert(tensor.name.clone(), entry);
         offset = end;
-        Ok(())
-    })?;
+    }
     let mut header = Value::Object(header).to_string();
     // The format wants the tensors to begin at a multiple of eight bytes.
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
@@ -204,8 +288,12 @@ pub(super) fn write(path: &Path, model: &CausalLm, precision: Precision) -> Resu
         let mut out = BufWriter::new(file);
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
+        let mut wanted = tensors.iter().peekable();
         let written = weights::export(model, &mut |name, _, values| {
-            out.write_all(&precision.encode(&values()?)).map_err(|error| Error::io(Path::new(name), error))
+            if wanted.next_if(|tensor| tensor.name == name).is_none() {
+                return Ok(());
+            }
+            out.write_all(&precision.encode(&values()?)).map_err(|error| Error::io(path, error))
         });
         written.map_err(std::io::Error::other)?;
         out.flush()

@@ -15,3 +15,4 @@ pub(crate) mod linear;
 pub(crate) mod matrix;
 pub(crate) mod rms_norm;
 pub(crate) mod simd;
+pub(crate) mod wide;

@@ -7,7 +7,7 @@ use potstill_curate::text::apart;
 use potstill_data::{Attempt, Problem};
 use potstill_generate::Sampling;
 use potstill_generate::driver::{Prompt, RunOptions};
-use potstill_model::generate::{Decoding, Finish, Generated, Progress, generate};
+use potstill_model::generate::{Batching, Decoder, Decoding, Finish, Generated, Progress, generate};
 use potstill_model::{CausalLm, ChatMessage, RenderOptions};
 use potstill_pipeline::{Input, StageContext, StageError};
 use potstill_train::Student;
@@ -78,7 +78,9 @@ impl<'a> Solver<'a> {
             self.cx.progress(now.finished as u64, Some(total), "replies", &[("new_tokens", now.new_tokens as f64)]);
             !self.cx.cancelled()
         };
-        let report = generate(&student.model, &student.tokenizer, &prompts, &decoding, &progress).map_err(model_error)?;
+        let decoder = Decoder::new(&student.model, student.tokenizer.clone(), None, self.eval.storage).map_err(model_error)?;
+        let batching = Batching { size: self.eval.batch_size, threads: self.cx.app.threads };
+        let report = generate(&decoder, &prompts, &decoding, batching, &progress).map_err(model_error)?;
         self.cx.check_cancelled()?;
         let speed = json!({ "new_tokens": report.new_tokens, "tokens_per_second": report.new_tokens as f64 / report.seconds.max(1e-9) });
         let mut attempts = Vec::new();
@@ -124,8 +126,7 @@ impl<'a> Solver<'a> {
             temperature: self.eval.temperature,
             top_p: self.eval.top_p,
             stop_ids: student.model.config().eos_token_ids.clone(),
-            batch_size: self.eval.batch_size,
-            threads: self.cx.app.threads,
+            thinking: self.eval.thinking.clone(),
             ..Decoding::default()
         }
     }

@@ -1,0 +1,136 @@
+//! A model that is ready to generate.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::{module::Module, tensor::Device};
+
+use super::runner::{CpuRunner, DeviceRunner, Runner};
+use crate::{
+    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer,
+    cpu::{CpuModel, Storage},
+    gguf, hf,
+    weights::Source,
+};
+
+/// A model laid out for generating, with all that is needed to talk to it; clones share the weights.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    /// Text to tokens.
+    pub tokenizer: Tokenizer,
+    /// Conversations to text; base models have none.
+    pub template: Option<ChatTemplate>,
+    weights: Arc<Weights>,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Cpu(CpuModel),
+    Device { model: Mutex<CausalLm>, config: ModelConfig, device: Device },
+}
+
+/// Whether tensors of this device lie in the main memory.
+fn on_cpu(device: &Device) -> bool {
+    device.clone().without_autodiff() == Device::flex()
+}
+
+impl Decoder {
+    /// Loads a GGUF file or a Hugging Face folder. On the CPU the weights go straight into the layout for decoding, one
+    /// tensor at a time; other devices keep their own precision, so that `storage` must be f32 there.
+    ///
+    /// # Errors
+    /// As [`gguf::load`] and [`hf::load`].
+    pub fn load(path: &Path, device: &Device, storage: Storage) -> Result<Self> {
+        if !on_cpu(device) {
+            let Checkpoint { model, tokenizer, template } = Checkpoint::load(path, device)?;
+            return Self::new(&model, tokenizer, template, storage);
+        }
+        let pack = |config: &ModelConfig, source: &mut dyn Source| CpuModel::load(config, source, storage);
+        let (model, tokenizer, template) =
+            if crate::checkpoint::is_gguf(path) { gguf::load_with(path, pack)? } else { hf::load_with(path, pack)? };
+        Ok(Self { tokenizer, template, weights: Arc::new(Weights::Cpu(model)) })
+    }
+
+    /// Lays a copy of a model's weights out for generating.
+    ///
+    /// # Errors
+    /// When weights cannot be read from the device, or `storage` is not f32 on another device than the CPU.
+    pub fn new(model: &CausalLm, tokenizer: Tokenizer, template: Option<ChatTemplate>, storage: Storage) -> Result<Self> {
+        let device = model.embed_tokens.val().device();
+        let weights = if on_cpu(&device) {
+            Weights::Cpu(CpuModel::of(model, storage)?)
+        } else if storage == Storage::F32 {
+            let model = model.valid();
+            let device = model.embed_tokens.val().device();
+            Weights::Device { config: model.config().clone(), model: Mutex::new(model), device }
+        } else {
+            return Err(Error::Generate(format!("weights are kept as {storage:?} on the CPU only, the model is on {device:?}")));
+        };
+        Ok(Self { tokenizer, template, weights: Arc::new(weights) })
+    }
+
+    /// What the model is made of.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        match &*self.weights {
+            Weights::Cpu(model) => model.config(),
+            Weights::Device { config, .. } => config,
+        }
+    }
+
+    /// The template.
+    ///
+    /// # Errors
+    /// When the model came without one.
+    pub fn template(&self) -> Result<&ChatTemplate> {
+        self.template.as_ref().ok_or_else(|| Error::Template("the model has none; it is a base model".into()))
+    }
+
+    /// Bytes of weights that one decoding step reads; on the CPU only.
+    #[must_use]
+    pub fn bytes_per_step(&self) -> Option<usize> {
+        match &*self.weights {
+            Weights::Cpu(model) => Some(model.bytes()),
+            Weights::Device { .. } => None,
+        }
+    }
+
+    /// Whether the marks of thinking are special tokens, which text leaves out unless it is asked for them.
+    #[must_use]
+    pub fn marks_thinking_specially(&self) -> bool {
+        let Some(id) = self.tokenizer.token_id("</think>") else { return false };
+        self.tokenizer.decode(&[id], true).is_ok_and(|text| text.is_empty())
+    }
+
+    /// Whether several runners side by side are as good as one.
+    pub(super) fn replicable(&self) -> bool {
+        matches!(&*self.weights, Weights::Cpu(_))
+    }
+
+    pub(super) fn runner(&self, slots: usize, threads: usize) -> Result<Box<dyn Runner + '_>> {
+        Ok(match &*self.weights {
+            Weights::Cpu(model) => Box::new(CpuRunner::new(model, slots, threads)?),
+            Weights::Device { model, device, .. } => {
+                let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Box::new(DeviceRunner::new(model, slots, device))
+            }
+        })
+    }
+
+    /// Refuses a prompt that is empty, has foreign tokens or does not fit the context with `new` tokens; `name` says which.
+    pub(super) fn check_prompt(&self, name: &str, ids: &[u32], new: usize) -> Result<()> {
+        let (length, config) = (ids.len(), self.config());
+        if length == 0 {
+            return Err(Error::Generate(format!("{name} is empty")));
+        }
+        let limit = config.max_position_embeddings;
+        if length.saturating_add(new) > limit {
+            return Err(Error::Generate(format!(
+                "{name} has {length} tokens; with max_new_tokens = {new} it exceeds the model's context of {limit}"
+            )));
+        }
+        config.check_tokens(ids)
+    }
+}
