@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    check, completions, convert, diff, doctor, export as export_command, fetch, generate, new, plan, preview, push, report as report_command,
-    run, schema, serve as serve_command, show, train, verify,
+    check, completions, convert, diff, doctor, export as export_command, fetch, generate, new, plan, preview, push,
+    report as report_command, run, schema, serve as serve_command, show, train, verify,
 };
 use exit::Failure;
 
