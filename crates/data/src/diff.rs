@@ -156,7 +156,7 @@ struct Cells<'a> {
 
 impl<'a> Cells<'a> {
     fn new(batch: &'a RecordBatch, columns: &Columns, options: &'a FormatOptions<'a>) -> Result<Self> {
-        let find = |name: &String| -> Option<&'a dyn Array> { batch.column_by_name(name).map(|array| array.as_ref()) };
+        let find = |name: &String| -> Option<&'a dyn Array> { batch.column_by_name(name).map(AsRef::as_ref) };
         let key = columns.key.iter().filter_map(find).map(|array| ArrayFormatter::try_new(array, options)).collect::<Result<_, _>>()?;
         let rest = columns.rest.iter().filter_map(find).map(|array| Ok((array, ArrayFormatter::try_new(array, options)?)));
         Ok(Self { key, rest: rest.collect::<Result<_, arrow::error::ArrowError>>()? })
