@@ -30,7 +30,7 @@ fn answer(request: &Value) -> Value {
     let content = match turn.split_once("Attempt:\n") {
         Some((_, trace)) => {
             let right: u64 = number(trace.rsplit("boxed{").next().unwrap_or_default()).parse().expect("a number");
-            let shown = if right % 3 == 0 { right + 1 } else { right };
+            let shown = if right.is_multiple_of(3) { right + 1 } else { right };
             format!("[thought]One and the rest.[/thought]\n[solution]\\boxed{{{shown}}}[/solution]")
         }
         None => {

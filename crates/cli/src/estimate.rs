@@ -70,7 +70,7 @@ impl Asked<'_> {
 
     /// The lower of the stage's cap and the teacher's.
     fn cap(&self, cx: &EstimateContext<'_, App>) -> Option<f64> {
-        let of_teacher = cx.app.teacher(self.teacher).ok().and_then(|teacher| teacher.max_cost_usd());
+        let of_teacher = cx.app.teacher(self.teacher).ok().and_then(crate::teachers::Teacher::max_cost_usd);
         [self.max_cost_usd, of_teacher].into_iter().flatten().reduce(f64::min)
     }
 

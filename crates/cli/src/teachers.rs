@@ -37,7 +37,7 @@ pub(crate) static TEACHER_KINDS: &[DefKind<Teacher>] = &[
     DefKind {
         name: "local",
         about: "a model folder or GGUF file, run in this process",
-        parse: |table| teacher::<LocalConfig>("local", table, Key::none),
+        parse: |table| teacher::<LocalConfig>("local", table, Key::none, |_| Ok(())),
         schema: LocalConfig::json_schema,
     },
 ];

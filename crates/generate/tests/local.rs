@@ -91,7 +91,7 @@ fn a_teacher_that_cannot_be_is_refused_at_once() {
         (json!({ "model": dir.path(), "min_p": 2.0 }), "min_p must be between 0 and 1, found 2"),
         (json!({ "model": dir.path(), "thinking": { "conclude_with": "so" } }), "contains \"</think>\""),
     ] {
-        let Err(error) = (kind.build)(settings.clone(), None) else { panic!("{settings} was accepted") };
+        let Err(error) = (kind.build)(settings.clone(), potstill_generate::Tools::default()) else { panic!("{settings} was accepted") };
         assert!(error.to_string().contains(part), "{settings}: {error}");
     }
 }

@@ -100,11 +100,8 @@ impl Probe {
 
     /// The answers to all prompts. `model` must not track gradients.
     pub(crate) fn answers(&self, model: &CausalLm, observer: &mut dyn Observer) -> Result<Vec<Answer>> {
-        let decoding = Decoding {
-            max_new_tokens: self.config.max_new_tokens,
-            temperature: self.config.temperature as f32,
-            ..Decoding::default()
-        };
+        let decoding =
+            Decoding { max_new_tokens: self.config.max_new_tokens, temperature: self.config.temperature as f32, ..Decoding::default() };
         let threads = self.threads.max(1);
         let batching = Batching { size: self.prompts.len().div_ceil(threads).clamp(1, 32), threads };
         let decoder = Decoder::new(model, self.tokenizer.clone(), None, Storage::F32)?;

@@ -3,7 +3,7 @@
 pub(crate) mod columns;
 mod why;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
@@ -90,7 +90,7 @@ fn list(looked: &Looked) {
     say(&table(&rows, &[3]));
 }
 
-fn show_table(args: &Args, table: &Table, file: &PathBuf) -> Done {
+fn show_table(args: &Args, table: &Table, file: &Path) -> Done {
     if args.stage.is_some() {
         let what = format!("`{}` is a table, which has no stages", file.display());
         return Err(Failure::new(CONFIG, what, Some("name the pipeline file (.toml) to look at a stage")));

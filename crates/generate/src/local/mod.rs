@@ -16,8 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::error::GenerateError;
-use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, TokenLogprob, Usage};
-use crate::secret::SecretKey;
+use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, TokenLogprob, Tools, Usage};
 use crate::think;
 
 /// Settings of `kind = "local"`.
@@ -310,7 +309,7 @@ pub(crate) const KIND: GeneratorKind = GeneratorKind {
     build,
 };
 
-fn build(settings: serde_json::Value, _key: Option<SecretKey>) -> Result<Arc<dyn Generator>, GenerateError> {
+fn build(settings: serde_json::Value, _tools: Tools) -> Result<Arc<dyn Generator>, GenerateError> {
     let config: LocalConfig = serde_json::from_value(settings).map_err(|error| wrong("local", error))?;
     Ok(Arc::new(Local::new(config)?))
 }

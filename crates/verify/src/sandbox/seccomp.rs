@@ -203,15 +203,7 @@ const FORKS: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
 const FORKS: &[c_long] = &[];
 
 /// Terminal and descriptor requests that ask, or change one's own descriptor.
-const IOCTLS: [u64; 7] = [
-    libc::TCGETS as u64,
-    libc::TIOCGWINSZ as u64,
-    libc::FIONREAD as u64,
-    libc::FIONBIO as u64,
-    libc::FIOCLEX as u64,
-    libc::FIONCLEX as u64,
-    libc::FIOASYNC as u64,
-];
+const IOCTLS: [u64; 7] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX, libc::FIOASYNC];
 
 /// Process settings that concern names and the naming of memory.
 const PRCTLS: [i32; 6] =
