@@ -3,7 +3,7 @@
 pub(crate) mod columns;
 mod why;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use arrow::array::RecordBatch;
