@@ -10,6 +10,7 @@
     reason = "a test, bench or example may fail and print"
 )]
 
+mod code;
 mod crash;
 mod curation;
 mod endpoint;

@@ -8,6 +8,7 @@ mod hub;
 mod load;
 mod progress;
 mod report;
+mod sandbox;
 mod stages;
 mod teachers;
 mod terminal;
@@ -61,6 +62,9 @@ enum Command {
     Schema(schema::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// How this program starts itself as a helper of the sandbox; not for people
+    #[command(name = sandbox::HELPER, hide = true)]
+    SandboxHelper,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::SandboxHelper => Ok(potstill_verify::sandbox::serve()),
     };
     done.unwrap_or_else(Failure::tell)
 }

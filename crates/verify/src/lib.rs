@@ -14,6 +14,7 @@
 
 mod case;
 mod choice;
+pub mod code;
 mod countdown;
 mod error;
 mod exact;
@@ -25,10 +26,12 @@ mod number;
 mod options;
 mod read;
 mod registry;
+pub mod sandbox;
 mod swap;
 mod text;
 
 pub use case::{Case, Judgement, Proof, Verifier};
+pub use code::CodeOptions;
 pub use countdown::{CountdownOptions, Usage};
 pub use error::VerifyError;
 pub use exact::ExactOptions;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CountdownOptions, ExactOptions, ExtractOptions, Judgement, MathPolicy, NumberOptions, Proof};
+use crate::{CodeOptions, CountdownOptions, ExactOptions, ExtractOptions, Judgement, MathPolicy, NumberOptions, Proof};
 
 /// Settings of the verifiers. Every verifier reads the common ones and its own table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,8 @@ pub struct VerifyOptions {
     pub math: MathPolicy,
     /// Settings of `countdown`.
     pub countdown: CountdownOptions,
+    /// Settings of `code`.
+    pub code: CodeOptions,
 }
 
 /// The verdict for a reply in which no answer is found.

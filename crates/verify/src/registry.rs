@@ -1,7 +1,7 @@
 //! The table of verifiers.
 
 use crate::{Verifier, VerifyError, VerifyOptions};
-use crate::{choice, countdown, exact, math, number};
+use crate::{choice, code, countdown, exact, math, number};
 
 /// An entry of [`VERIFIERS`].
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,7 @@ pub static VERIFIERS: &[VerifierKind] = &[
     VerifierKind { name: "number", about: "the answer is the gold number, exactly or within a stated tolerance", build: number::build },
     VerifierKind { name: "math", about: "the answer is mathematically the gold answer, in any notation", build: math::build },
     VerifierKind { name: "countdown", about: "an expression over the given numbers that reaches the target", build: countdown::build },
+    VerifierKind { name: "code", about: "the program passes the problem's tests, run in a sandbox", build: code::build },
 ];
 
 /// Builds the verifier called `name`.

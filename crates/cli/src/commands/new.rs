@@ -12,6 +12,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("quickstart", crate::load::QUICKSTART),
     ("sky-t1", include_str!("../../../../pipelines/sky-t1.toml")),
     ("curate-traces", include_str!("../../../../pipelines/curate-traces.toml")),
+    ("code", include_str!("../../../../pipelines/code.toml")),
 ];
 
 #[derive(clap::Args)]

@@ -12,10 +12,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 use indicatif::{ProgressBar, ProgressStyle};
 use potstill_data::Verdict;
 use potstill_data::parts::{BatchReader, BatchWriter};
-use potstill_verify::{Case, Judgement, SwapCheck, Verifier, VerifyOptions, verifier};
+use potstill_verify::{Case, Judgement, Proof, SwapCheck, Verifier, VerifyOptions, verifier};
 
 use crate::exit::{CONFIG, Done, FAILED, Failure};
 use crate::report::grouped;
+use crate::sandbox;
 use crate::stages::rows::parallel;
 use crate::terminal::{complain, is_terminal, say, table};
 
@@ -24,8 +25,11 @@ pub(crate) struct Args {
     /// A Parquet or JSONL file
     file: PathBuf,
     /// The column with the reference answer
-    #[arg(long, value_name = "COL")]
-    gold: String,
+    #[arg(long, value_name = "COL", required_unless_present = "tests")]
+    gold: Option<String>,
+    /// The column with the problem's tests as JSON, or several columns that become one object: `prompt,test,entry_point`
+    #[arg(long, value_name = "COL,…", value_delimiter = ',')]
+    tests: Vec<String>,
     /// The column with the reply or the answer to grade
     #[arg(long, value_name = "COL")]
     prediction: String,
@@ -44,6 +48,9 @@ pub(crate) struct Args {
     /// Read the answer only after the end of thinking (`</think>`); a reply that never ends it has no answer
     #[arg(long)]
     after_think: bool,
+    /// Run programs of replies without any protection where this machine allows no sandbox: they can then read, change and send what you can
+    #[arg(long)]
+    unsafe_no_sandbox: bool,
     /// Policies as JSON, such as '{"extract":{"which":"first"}}'
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
@@ -58,7 +65,8 @@ pub(crate) fn run(args: &Args) -> Done {
         None => VerifyOptions::default(),
     };
     options.extract.after_think |= args.after_think;
-    let verifier = verifier(&args.verifier, &options).map_err(Failure::config)?;
+    options.code.unsafe_no_sandbox |= args.unsafe_no_sandbox;
+    let verifier = verifier(&args.verifier, &sandbox::ready(&options)).map_err(Failure::config)?;
     outputs_are_apart(args)?;
     let (batches, total) = batches(&args.file)?;
     let bar = bar(total);
@@ -166,20 +174,22 @@ fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<u64, Failure> {
 
 /// The batch with its four new columns, and which of its rows differ from the reference.
 fn grade(args: &Args, verifier: &dyn Verifier, batch: &RecordBatch, tally: &mut Tally) -> Result<(RecordBatch, BooleanArray), Failure> {
-    let gold = texts(batch, &args.gold)?;
+    let gold = args.gold.as_ref().map(|column| texts(batch, column)).transpose()?;
+    let tests = if args.tests.is_empty() { None } else { Some(tests(batch, &args.tests)?) };
     let prediction = texts(batch, &args.prediction)?;
     let rows: Vec<usize> = (0..batch.num_rows()).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let judge = |row: usize| {
-        let gold = gold.is_valid(row).then(|| gold.value(row));
+        let gold = gold.as_ref().filter(|gold| gold.is_valid(row)).map(|gold| gold.value(row));
+        let tests = tests.as_ref().and_then(|tests| tests[row].as_deref());
         let response = if prediction.is_valid(row) { prediction.value(row) } else { "" };
-        verifier.verify(&Case { gold, response, ..Case::default() })
+        verifier.verify(&Case { gold, tests, response, ..Case::default() })
     };
     let judgements: Vec<Judgement> = parallel(rows, threads, &judge);
     let reference = args.reference.as_ref().map(|column| texts(batch, column)).transpose()?;
     let mut differs = Vec::with_capacity(judgements.len());
     for (row, judgement) in judgements.iter().enumerate() {
-        let gold = if gold.is_valid(row) { gold.value(row) } else { "" };
+        let gold = gold.as_ref().filter(|gold| gold.is_valid(row)).map_or("", |gold| gold.value(row));
         tally.swap.add(gold, if prediction.is_valid(row) { prediction.value(row) } else { "" });
         differs.push(tally.add(judgement, gold, reference.as_ref().filter(|r| r.is_valid(row)).map(|r| r.value(row))));
     }
@@ -215,6 +225,28 @@ fn texts(batch: &RecordBatch, column: &str) -> Result<StringArray, Failure> {
     let cast = arrow::compute::cast(found, &DataType::Utf8)
         .map_err(|e| Failure::new(FAILED, format!("column `{column}` cannot be read as text: {e}"), None))?;
     Ok(StringArray::from(cast.to_data()))
+}
+
+/// Tests as JSON text: a column of text as it stands, anything else written as JSON; several columns as one object.
+fn tests(batch: &RecordBatch, columns: &[String]) -> Result<Vec<Option<String>>, Failure> {
+    let failed = |e: arrow::error::ArrowError| Failure::new(FAILED, format!("the tests cannot be written as JSON: {e}"), None);
+    let schema = batch.schema();
+    let at = |column: &String| match schema.index_of(column) {
+        Ok(at) => Ok(at),
+        Err(_) => texts(batch, column).map(|_| 0),
+    };
+    let at = columns.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+    let mut writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
+    writer.write(&batch.project(&at).map_err(failed)?).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    let text = String::from_utf8(writer.into_inner()).map_err(|e| Failure::new(FAILED, e, None))?;
+    let [column] = columns else { return Ok(text.lines().map(|line| Some(line.to_owned())).collect()) };
+    let alone = |line: &str| match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line).ok()?.remove(column)? {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    };
+    Ok(text.lines().map(alone).collect())
 }
 
 enum Out {
@@ -270,6 +302,8 @@ struct Tally {
     /// The first rows that differ from the reference.
     shown: Vec<Vec<String>>,
     swap: SwapCheck,
+    /// The first reason why the verifier could not work.
+    unavailable: Option<String>,
 }
 
 /// Disagreements that the summary shows.
@@ -279,6 +313,9 @@ impl Tally {
     /// Counts a row; returns whether it differs from the reference.
     fn add(&mut self, judgement: &Judgement, gold: &str, reference: Option<&str>) -> bool {
         self.rows += 1;
+        if judgement.proof == Proof::Unavailable && self.unavailable.is_none() {
+            self.unavailable = Some(judgement.note.clone());
+        }
         *self.counts.entry((judgement.verdict.as_str(), judgement.proof.as_str())).or_default() += 1;
         let Some(reference) = reference else { return false };
         let said = matches!(reference.trim().to_lowercase().as_str(), "true" | "1" | "1.0" | "correct" | "yes");
@@ -320,6 +357,9 @@ impl Tally {
     }
 
     fn warn(&self) {
+        if let Some(reason) = &self.unavailable {
+            complain(&format!("warning: some rows could not be verified here, the first because: {reason}"));
+        }
         let bad_gold = self.counts.iter().filter(|((_, proof), _)| *proof == "bad_gold").map(|(_, n)| n).sum::<u64>();
         if bad_gold > 0 {
             complain(&format!("warning: {} golds are missing or cannot be read: undecided, never correct", grouped(bad_gold)));

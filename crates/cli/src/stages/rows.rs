@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use potstill_data::{DataError, MetaFields, Row, RowReader, RowWriter};
@@ -17,7 +18,7 @@ pub(crate) const PART: &str = "part-000.parquet";
 /// The name of the first output of a stage that gives rows.
 pub(crate) const ROWS: &str = "rows";
 /// Rows that are worked on together before they are written.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 256;
 
 /// The three ports whose rows can be kept, dropped and joined.
 pub(crate) const ROW_PORTS: &[Port] = &[Port::Problems, Port::Attempts, Port::Samples];
@@ -153,20 +154,19 @@ pub(crate) fn in_order<R: Row, T: Send>(
     Ok(())
 }
 
-/// `work` on every item, shared out over threads; results in the items' order.
+/// `work` on every item; each thread takes the next one when it is done, for one item may take a thousand times as long as
+/// another. Results in the items' order.
 pub(crate) fn parallel<I: Send, T: Send>(items: Vec<I>, threads: usize, work: &(impl Fn(I) -> T + Sync)) -> Vec<T> {
-    let share = items.len().div_ceil(threads.max(1)).max(1);
-    if share >= items.len() {
+    let threads = threads.min(items.len());
+    if threads <= 1 {
         return items.into_iter().map(work).collect();
     }
-    let mut shares: Vec<Vec<I>> = Vec::new();
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        shares.push(items.by_ref().take(share).collect());
-    }
-    std::thread::scope(|scope| {
-        let run = |share: Vec<I>| scope.spawn(move || share.into_iter().map(work).collect::<Vec<T>>());
-        let handles: Vec<_> = shares.into_iter().map(run).collect();
+    let left = Mutex::new(items.into_iter().enumerate());
+    // The lock is held for taking an item only, so that a panic in `work` cannot poison it.
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let mut results: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let run = |_| scope.spawn(|| std::iter::from_fn(next).map(|(at, item)| (at, work(item))).collect::<Vec<_>>());
+        let handles: Vec<_> = (0..threads).map(run).collect();
         let mut results = Vec::new();
         for handle in handles {
             match handle.join() {
@@ -176,7 +176,9 @@ pub(crate) fn parallel<I: Send, T: Send>(items: Vec<I>, threads: usize, work: &(
             }
         }
         results
-    })
+    });
+    results.sort_unstable_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

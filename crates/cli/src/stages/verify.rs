@@ -6,7 +6,7 @@ use potstill_data::{Attempt, MetaFields, Row, RowReader, Scalar, Verdict};
 use potstill_pipeline::{
     CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
 };
-use potstill_verify::{Case, Judgement, VERIFIERS, Verifier, VerifyError, VerifyOptions, verifier};
+use potstill_verify::{Case, Judgement, Proof, VERIFIERS, Verifier, VerifyError, VerifyOptions, code, verifier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -50,6 +50,16 @@ impl Stage<App> for Verify {
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {
         serde_json::to_value(self).map_err(|e| StageError::failed("the settings cannot be written").caused_by(e))
+    }
+
+    fn ready(&self, _app: &App) -> Result<(), StageError> {
+        if self.verifier.as_deref() != Some("code") {
+            return Ok(());
+        }
+        // Before any row is read: without a sandbox every verdict would be "undecided".
+        code::sandbox(&crate::sandbox::ready(&self.options).code).map(drop).map_err(|e| {
+            StageError::config(e.to_string()).hint("`options.code.unsafe_no_sandbox = true` runs programs of replies without protection")
+        })
     }
 
     fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
@@ -101,6 +111,7 @@ impl Graders {
     /// Options that cannot work.
     pub(crate) fn new(fixed: Option<&str>, options: &VerifyOptions) -> Result<Self, StageError> {
         let wrong = |e: VerifyError| StageError::config(e.to_string());
+        let options = &crate::sandbox::ready(options);
         let wanted = VERIFIERS.iter().filter(|kind| fixed.is_none_or(|name| name == kind.name));
         let by_name = wanted.map(|kind| Ok((kind.name, (kind.build)(options)?))).collect::<Result<_, VerifyError>>().map_err(wrong)?;
         Ok(Self { by_name, fixed: fixed.map(str::to_owned) })
@@ -150,13 +161,19 @@ struct Tally {
     agree: u64,
     disagree: u64,
     unreferenced: u64,
+    /// The first reason why a verifier could not work.
+    unavailable: Option<String>,
 }
 
 impl Tally {
     fn add(&mut self, attempt: &Attempt) {
         let verdict = attempt.verdict.unwrap_or(Verdict::Undecided);
         *self.verdicts.entry(verdict.as_str()).or_default() += 1;
-        *self.proofs.entry(attempt.proof.clone().unwrap_or_default()).or_default() += 1;
+        let proof = attempt.proof.clone().unwrap_or_default();
+        if proof == Proof::Unavailable.as_str() && self.unavailable.is_none() {
+            self.unavailable = attempt.verifier_note.clone();
+        }
+        *self.proofs.entry(proof).or_default() += 1;
     }
 
     /// Whether the verdict differs from the reference column.
@@ -184,6 +201,13 @@ impl Tally {
                 format!(
                     "{bad_gold} attempts have a gold answer or tests that are missing or cannot be read: they are undecided, never correct"
                 ),
+            );
+        }
+        if let Some(reason) = &self.unavailable {
+            let count = self.proofs.get(Proof::Unavailable.as_str()).copied().unwrap_or(0);
+            cx.message(
+                Level::Warning,
+                format!("{count} attempts could not be verified here and are undecided, the first because: {reason}"),
             );
         }
         if self.unreferenced > 0 {
