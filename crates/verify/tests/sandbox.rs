@@ -155,7 +155,7 @@ fn hostile_programs_get_nothing() {
         // On a busy machine the clock may run out first.
         assert!(matches!(end("endless loop"), Some(End::CpuLimit | End::WallLimit)), "{:?}", end("endless loop"));
         assert_eq!(end("flood of output"), Some(End::OutputLimit));
-        assert_eq!(end("survivor: double fork and setsid"), Some(End::Exited(0)));
+        assert!(matches!(end("survivor: double fork and setsid"), Some(End::Exited(_))));
         println!("{}: {} hostile programs denied", sandbox.level(), results.len());
         // The box is as good as new.
         let outcome = sandbox.run(job("import os\nprint(os.listdir('.'), input())", &[])).unwrap();

@@ -66,6 +66,9 @@ fn prepare(start: Start, groups: Vec<OwnedFd>) -> Result<(Keeper, Vec<String>), 
     }
     if uid.is_none() {
         notes.push("not root: programs run under this user's id".to_owned());
+        if start.level != Level::L1 {
+            notes.push("programs cannot start others here, whatever `processes` says".to_owned());
+        }
     }
     Ok((Keeper { start, uid, groups, folder }, notes))
 }

@@ -126,6 +126,13 @@ impl Keeper {
             canary: &self.start.canary,
             shared_threads: if shared { threads_of_this_user() } else { 0 },
         };
+        let mut run = run.clone();
+        if shared && run.collect.is_none() {
+            // Without a pid namespace or a uid of its own nothing can end a program for sure that forks all the time. A
+            // compiler forks too, but what it compiles does not run.
+            run.limits.processes = 1;
+        }
+        let run = &run;
         let joined = if self.start.level == Level::L1 { Ok(()) } else { self.join_groups() };
         if let Err(reason) = joined.and_then(|()| become_program(run, &identity, &files.program, trouble)) {
             tell(trouble.as_fd(), &format!("trouble {reason}\n"));

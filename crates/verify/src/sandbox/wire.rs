@@ -36,7 +36,7 @@ pub(super) struct Start {
 }
 
 /// A program to run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) argv: Vec<String>,
     /// Name and length of each file; their bytes stand one after the other in the payload.
