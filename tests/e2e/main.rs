@@ -10,6 +10,7 @@
     reason = "a test, bench or example may fail and print"
 )]
 
+mod canary;
 mod crash;
 mod curation;
 mod endpoint;
@@ -22,3 +23,4 @@ mod pipelines;
 mod quickstart;
 mod real_traces;
 mod support;
+mod teachers;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use potstill_data::{Manifest, SourceSpec};
-use potstill_generate::Generator;
+use potstill_generate::journal::Journal;
+use potstill_generate::{GenerateError, Generator};
 use potstill_pipeline::{Mistake, StageError, Teachers, near};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::hub::{self, ModelId};
-use crate::stages::data_error;
+use crate::stages::{data_error, generate_error};
 use crate::teachers::Teacher;
 
 /// The application's context, handed to every stage.
@@ -20,6 +21,12 @@ pub(crate) struct App {
     runtime: Runtime,
     name: String,
     pipeline: String,
+    /// The folder of the artifact store, where there is one.
+    store: Option<PathBuf>,
+    /// Teachers ready to answer, so that all stages share one's limits and money.
+    generators: Mutex<BTreeMap<String, Arc<dyn Generator>>>,
+    /// Journals that a stage has open, so that stages that run at once share one index.
+    journals: Mutex<BTreeMap<PathBuf, Weak<Journal>>>,
     /// Threads that one computing stage may use.
     pub(crate) threads: usize,
     /// Whether missing datasets and models are fetched: a run does, looking at a pipeline does not.
@@ -34,7 +41,29 @@ impl App {
     pub(crate) fn new(base: PathBuf, teachers: Teachers<Teacher>, name: String, pipeline: String) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { base, teachers, runtime, name, pipeline, threads, fetches: false })
+        Ok(Self {
+            base,
+            teachers,
+            runtime,
+            name,
+            pipeline,
+            store: None,
+            generators: Mutex::default(),
+            journals: Mutex::default(),
+            threads,
+            fetches: false,
+        })
+    }
+
+    /// With the artifact store in this folder.
+    #[must_use]
+    pub(crate) fn with_store(self, folder: PathBuf) -> Self {
+        Self { store: Some(folder), ..self }
+    }
+
+    /// The folder of the artifact store, where there is one.
+    pub(crate) fn store(&self) -> Option<&Path> {
+        self.store.as_deref()
     }
 
     /// A path of the pipeline file, which is relative to the file's folder.
@@ -69,16 +98,36 @@ impl App {
     pub(crate) fn teacher(&self, name: &str) -> Result<&Teacher, StageError> {
         match self.teachers.get(name) {
             Some(Some(teacher)) => Ok(teacher),
-            _ => Err(StageError::config(format!("no teacher is named `{name}`"))),
+            _ => Err(StageError::config(format!("no teacher is named `{name}`")).hint(self.known_teachers(name))),
         }
     }
 
-    /// The teacher ready to answer, with its key.
+    /// The teacher ready to answer, with its key: the same one for everybody who asks for that name.
     ///
     /// # Errors
     /// No such teacher, a missing key, settings that cannot work.
     pub(crate) fn generator(&self, name: &str) -> Result<Arc<dyn Generator>, StageError> {
-        self.teacher(name)?.generator(self)
+        let mut generators = self.generators.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(generator) = generators.get(name) {
+            return Ok(Arc::clone(generator));
+        }
+        let generator = self.teacher(name)?.generator(self)?;
+        generators.insert(name.to_owned(), Arc::clone(&generator));
+        Ok(generator)
+    }
+
+    /// The journal of paid replies in a folder, shared by all who have it open.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn journal(&self, folder: &Path) -> Result<Arc<Journal>, StageError> {
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(journal) = journals.get(folder).and_then(Weak::upgrade) {
+            return Ok(journal);
+        }
+        let journal = Arc::new(Journal::open(folder).map_err(|e| generate_error(GenerateError::from(e)))?);
+        journals.insert(folder.to_owned(), Arc::downgrade(&journal));
+        Ok(journal)
     }
 
     /// The mistake of naming a teacher that is not there, placed at `key`. A teacher whose own table is wrong is known.
@@ -86,13 +135,17 @@ impl App {
         if self.teachers.contains_key(name) {
             return None;
         }
-        let mistake = Mistake::at(key, format!("no teacher is named `{name}`"));
+        Some(Mistake::at(key, format!("no teacher is named `{name}`")).hint(self.known_teachers(name)))
+    }
+
+    /// What may have been meant by a teacher's name that is not there.
+    fn known_teachers(&self, name: &str) -> String {
         let known: Vec<&str> = self.teachers.keys().map(String::as_str).collect();
-        Some(match (near(name, known.iter().copied()), known.as_slice()) {
-            (Some(near), _) => mistake.hint(format!("did you mean `{near}`?")),
-            (None, []) => mistake.hint(format!("add a `[teacher.{name}]` table")),
-            (None, known) => mistake.hint(format!("there are: {}", known.join(", "))),
-        })
+        match (near(name, known.iter().copied()), known.as_slice()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, []) => format!("add a `[teacher.{name}]` table"),
+            (None, known) => format!("there are: {}", known.join(", ")),
+        }
     }
 
     /// The mistake of naming a file that is not there, placed at `key`.

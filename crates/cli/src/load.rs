@@ -46,6 +46,7 @@ impl PipelineArgs {
         let stem = self.file.as_ref().and_then(|file| file.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
         let app = App::new(base, teachers, stem.unwrap_or_else(|| "quickstart".to_owned()), text)
             .map_err(|e| Failure::new(crate::exit::FAILED, format!("cannot start threads: {e}"), None))?;
+        let app = app.with_store(self.store_path());
         let pipeline = draft.check(&app).map_err(Failure::diagnostic)?;
         Ok(Loaded { pipeline, app })
     }

@@ -1,7 +1,9 @@
 //! `potstill`: distil reasoning models. A pipeline file in; a verified dataset, a student and a report out.
 
 mod app;
+mod asking;
 mod commands;
+mod estimate;
 mod exit;
 mod export;
 mod hub;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    check, completions, diff, export as export_command, fetch, new, plan, push, report as report_command, run, schema, show, verify,
+    check, completions, diff, doctor, export as export_command, fetch, new, plan, push, report as report_command, run, schema, show, verify,
 };
 use exit::Failure;
 
@@ -41,6 +43,8 @@ enum Command {
     Check(check::Args),
     /// Show what a run would do: cached and stale stages, calls, tokens, cost
     Plan(plan::Args),
+    /// Ask a teacher's endpoint how it is: models, a tiny chat, what it supports, latency
+    Doctor(doctor::Args),
     /// Look at what a store or a table file holds: artifacts, rows, statistics, histograms, dropped rows
     Show(show::Args),
     /// Compare two tables or artifacts: rows gained, lost and changed
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Fetch(args) => fetch::run(&args),

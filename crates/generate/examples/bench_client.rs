@@ -1,8 +1,9 @@
-//! Measures the teacher client against a mock teacher in another process: the table of docs/benchmarks.md.
+//! Measures `potstill run` against a mock teacher in another process: the table of docs/benchmarks.md.
 //!
-//! `cargo run --release -p potstill-generate --example bench_client -- [SCENARIO …] [--small]`
-//! where SCENARIO is one of `plain`, `flood`, `faults`, `limit`, `kill`, `journal`; all of them when none is named.
-//! Each scenario's client is a process of its own, so that its processor time and memory are its own as well.
+//! `cargo build --release && cargo run --release -p potstill-generate --example bench_client -- [SCENARIO …] [--small]`
+//! where SCENARIO is one of `plain`, `flood`, `faults`, `limit`, `queue`, `kill`, `journal`; all of them when none is
+//! named. The program measured is the `potstill` beside the folder of this example; the whole of its life counts, from
+//! start to end: reading problems, asking, journal with fsync, Parquet, manifests.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,17 +19,15 @@ mod common;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Behaviour, Faults, Stats};
-use potstill_data::Problem;
-use potstill_generate::driver::{Driver, Prompt, RunOptions};
+use potstill_data::Attempt;
+use potstill_generate::Record;
 use potstill_generate::journal::{Journal, RequestKey};
-use potstill_generate::openai::{OpenAi, OpenAiConfig};
-use potstill_generate::{Record, Sampling};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -38,39 +37,45 @@ fn main() -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["serve", behaviour] => serve(&serde_json::from_str(behaviour)?),
-        ["client", url, requests, concurrency, dir] => client(url, requests.parse()?, concurrency.parse()?, Path::new(dir)),
+        ["watch", dir] => watch(Path::new(dir)),
         ["fill", dir, records] => fill(Path::new(dir), records.parse()?),
         ["open", dir] => open(Path::new(dir)),
         _ => table(&words),
     }
 }
 
+/// Replies of about 4 KB after 200 ± 50 ms.
+const REPLY: Behaviour = Behaviour { latency_ms: 200, spread_ms: 50, reasoning_bytes: 4000, ..Behaviour::NONE };
+
 fn table(words: &[&str]) -> Result<()> {
     let small = words.contains(&"--small");
     let named: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with("--")).collect();
-    let reply = Behaviour { latency_ms: 200, spread_ms: 50, reasoning_bytes: 4000, ..Behaviour::default() };
     let count = |full: usize| if small { full / 20 } else { full };
-    println!("| scenario | wall s | of ideal | CPU s / 1,000 | peak MB | kept | asked | notes |\n|---|---|---|---|---|---|---|---|");
-    for name in ["plain", "flood", "faults", "limit", "kill", "journal"] {
+    println!(
+        "| scenario | wall s | of the ideal rate | CPU s / 1,000 | peak MB | kept | asked | notes |\n|---|---|---|---|---|---|---|---|"
+    );
+    for name in ["plain", "flood", "faults", "limit", "queue", "kill", "journal"] {
         if !named.is_empty() && !named.contains(&name) {
             continue;
         }
         match name {
-            "plain" => measure(name, &reply, count(2000), 256, count(2000) as f64 / 256.0 * 0.2)?,
+            "plain" => drop(measure(name, &REPLY, count(2000), 256, 0.2)?),
             "flood" => {
-                let slow = Behaviour { latency_ms: 5000, spread_ms: 50, ..reply };
                 let flying = if small { 1000 } else { 10_000 };
-                measure(name, &slow, flying * 3, flying, 15.0)?;
+                measure(name, &Behaviour { latency_ms: 5000, ..REPLY }, flying * 3, flying, 5.0)?;
             }
-            "faults" => {
-                let bad = Behaviour { faults: Faults::TABLE, ..reply };
-                measure(name, &bad, count(2000), 256, count(2000) as f64 / 256.0 * 0.2)?;
-            }
+            "faults" => drop(measure(name, &Behaviour { faults: Faults::TABLE, ..REPLY }, count(2000), 256, 0.2)?),
             "limit" => {
-                let limited = Behaviour { limit: Some(128), ..reply };
-                measure(name, &limited, count(2000), 256, count(2000) as f64 / 128.0 * 0.2)?;
+                let limited = Behaviour { limit: Some(128), ..REPLY };
+                let knew = measure("limit of 128, known", &limited, count(2000), 128, 0.2)?;
+                let found = measure("limit of 128, to be found", &limited, count(2000), 256, 0.2)?;
+                println!("| | | | | | | | {:.2} × the wall time of the client that knew |", found / knew);
             }
-            "kill" => kill(&reply, if small { 5 } else { 100 })?,
+            "queue" => {
+                let queueing = Behaviour { places: Some(64), ..REPLY };
+                measure("64 places and a queue without end", &queueing, count(10_000), 512, 0.2 * 512.0 / 64.0)?;
+            }
+            "kill" => kill(if small { 5 } else { 100 })?,
             _ => journal(if small { 20_000 } else { 1_000_000 })?,
         }
     }
@@ -121,60 +126,131 @@ impl Drop for Server {
     }
 }
 
-fn measure(name: &str, behaviour: &Behaviour, requests: usize, concurrency: usize, ideal: f64) -> Result<()> {
-    let server = Server::start(behaviour)?;
-    let dir = tempfile::tempdir()?;
-    let place = dir.path().to_string_lossy().into_owned();
-    let mut process = child(&["client", &server.url(), &requests.to_string(), &concurrency.to_string(), &place])?;
-    let result: Value = serde_json::from_str(&line(&mut process)?)?;
-    process.wait()?;
-    let (stats, number) = (server.stats()?, |key: &str| result[key].as_f64().unwrap_or(0.0));
-    let wall = number("wall");
+/// A pipeline of a source and a teacher's answers, run by `potstill`.
+struct Bench {
+    dir: tempfile::TempDir,
+    server: Server,
+}
+
+impl Bench {
+    fn new(behaviour: &Behaviour, requests: usize, concurrency: usize) -> Result<Self> {
+        let (dir, server) = (tempfile::tempdir()?, Server::start(behaviour)?);
+        let problems: String = (0..requests).map(|number| format!("{{\"q\":\"question {number}\"}}\n")).collect();
+        std::fs::write(dir.path().join("problems.jsonl"), problems)?;
+        let pipeline = format!(
+            "version = 1\nseed = 42\n[teacher.mock]\nkind = \"openai\"\nbase_url = \"{}\"\nmodel = \"mock\"\nmax_concurrency = {concurrency}\ntimeout_seconds = 60\n\
+             [stage.problems]\nkind = \"source\"\npath = \"problems.jsonl\"\ncolumns = {{ prompt = \"q\" }}\n\
+             [stage.traces]\nkind = \"generate\"\ninputs = [\"problems\"]\nteacher = \"mock\"\n",
+            server.url()
+        );
+        std::fs::write(dir.path().join("pipeline.toml"), pipeline)?;
+        Ok(Self { dir, server })
+    }
+
+    /// A run watched by a process of its own, whose only child it is: what its children used is what the run used.
+    fn watched(&self) -> Result<Value> {
+        let mut watcher = child(&["watch", &self.dir.path().to_string_lossy()])?;
+        let result = serde_json::from_str(&line(&mut watcher)?)?;
+        watcher.wait()?;
+        Ok(result)
+    }
+
+    /// The answers that the run wrote.
+    fn rows(&self) -> Result<Vec<Attempt>> {
+        let store = self.dir.path().join("store");
+        for entry in std::fs::read_dir(store.join("artifacts"))? {
+            let manifest: Value = serde_json::from_slice(&std::fs::read(entry?.path().join("manifest.json"))?)?;
+            let manifest = &manifest["manifest"];
+            if manifest["stage"] == "traces" {
+                let attempt = store.join("attempts").join(manifest["attempt"].as_str().ok_or("no attempt")?);
+                let files = manifest["outputs"][0]["files"].as_array().ok_or("no files")?;
+                let files: Vec<PathBuf> = files.iter().filter_map(|file| Some(attempt.join(file["path"].as_str()?))).collect();
+                return Ok(potstill_data::read_all(&files)?);
+            }
+        }
+        Err("no answers".into())
+    }
+
+    /// Answers whose reasoning came whole, and those of them that are marked as cut.
+    fn kept(&self) -> Result<(usize, usize)> {
+        let rows = self.rows()?;
+        let whole = rows.iter().filter(|row| row.reasoning.as_ref().is_some_and(|text| text.len() > 3500));
+        Ok((whole.count(), rows.iter().filter(|row| row.truncated && row.finish_reason == "length").count()))
+    }
+}
+
+/// `potstill run` in a folder made by [`Bench`].
+fn potstill(dir: &Path) -> Result<Command> {
+    let beside = std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no folder")?.join("potstill");
+    let mut command = Command::new(beside);
+    command.args(["run", "pipeline.toml", "--quiet", "--store", "store", "--json", "out.json"]).current_dir(dir);
+    command.stdout(Stdio::null()).stdin(Stdio::null());
+    Ok(command)
+}
+
+fn watch(dir: &Path) -> Result<()> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let began = Instant::now();
+    let status = potstill(dir)?.status()?;
+    let wall = began.elapsed().as_secs_f64();
+    if !status.success() {
+        return Err(format!("potstill ended with {status}").into());
+    }
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let cpu = (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6;
+    let summary: Value = serde_json::from_slice(&std::fs::read(dir.join("out.json"))?)?;
+    let asking = summary["stages"].as_array().and_then(|stages| stages.iter().find(|stage| stage["name"] == "traces"));
+    let asking = asking.and_then(|stage| stage["seconds"].as_f64());
+    print_json(&json!({ "wall": wall, "asking": asking, "cpu": cpu, "peak_mb": usage.max_rss() as f64 / 1024.0 }))
+}
+
+/// One line of the table; the wall time. `seconds` is what a request takes in the mean with a place at once.
+fn measure(name: &str, behaviour: &Behaviour, requests: usize, concurrency: usize, seconds: f64) -> Result<f64> {
+    let bench = Bench::new(behaviour, requests, concurrency)?;
+    let result = bench.watched()?;
+    let (stats, number) = (bench.server.stats()?, |key: &str| result[key].as_f64().unwrap_or(0.0));
+    let (kept, cut) = bench.kept()?;
+    let (wall, asking, ideal) = (number("wall"), number("asking"), requests as f64 / concurrency as f64 * seconds);
     println!(
-        "| {name}: {requests} requests, {concurrency} in flight | {wall:.2} | {:.0} % | {:.3} | {:.0} | {} of {requests}, {} cut | {} | {:.0} replies/s, {} failed, most in flight {} |",
+        "| {name}: {requests} requests, {concurrency} in flight | {wall:.2} | {:.0} % | {:.3} | {:.0} | {kept} of {requests}, {cut} cut | {} | the stage alone {asking:.2} s, {:.0} %; {:.0} replies/s; most in flight {} |",
         100.0 * ideal / wall,
         number("cpu") / requests as f64 * 1000.0,
         number("peak_mb"),
-        result["rows"],
-        result["truncated"],
         stats.requests,
+        100.0 * ideal / asking,
         requests as f64 / wall,
-        result["failed"],
         stats.most_in_flight,
     );
-    Ok(())
+    Ok(wall)
 }
 
-/// Kills a client again and again at a random moment, then lets it finish.
-fn kill(behaviour: &Behaviour, times: usize) -> Result<()> {
-    let server = Server::start(behaviour)?;
-    let dir = tempfile::tempdir()?;
-    let place = dir.path().to_string_lossy().into_owned();
-    let (requests, concurrency) = (times * 40, 64);
+/// Kills a run again and again at a random moment, then lets one finish.
+fn kill(times: usize) -> Result<()> {
+    let (requests, concurrency) = (times * 100, 64);
+    let bench = Bench::new(&REPLY, requests, concurrency)?;
     let (mut flying, mut killed) = (0, 0);
     let began = Instant::now();
-    let result = loop {
-        let mut process = child(&["client", &server.url(), &requests.to_string(), &concurrency.to_string(), &place])?;
-        if killed < times {
-            // Evenly over a span in which some hundred replies arrive.
-            std::thread::sleep(Duration::from_millis(150 + blake3::hash(&killed.to_le_bytes()).as_bytes()[0] as u64));
-            flying += server.stats()?.in_flight;
-            process.kill()?;
-            process.wait()?;
-            killed += 1;
-            continue;
+    while killed < times {
+        let mut process = potstill(bench.dir.path())?.stderr(Stdio::null()).spawn()?;
+        // Evenly over a span in which up to two hundred replies arrive.
+        std::thread::sleep(Duration::from_millis(100 + 3 * u64::from(blake3::hash(&killed.to_le_bytes()).as_bytes()[0])));
+        if process.try_wait()?.is_some() {
+            return Err("a run ended before it was killed".into());
         }
-        let result: Value = serde_json::from_str(&line(&mut process)?)?;
+        flying += bench.server.stats()?.in_flight;
+        process.kill()?;
         process.wait()?;
-        break result;
-    };
-    let stats = server.stats()?;
+        killed += 1;
+    }
+    bench.watched()?;
+    let (stats, (kept, _)) = (bench.server.stats()?, bench.kept()?);
     println!(
-        "| kill -9, {killed} times, {requests} requests | {:.1} | | | | {} of {requests} | {} | asked again {} (on the wire at the kills: {flying}) |",
+        "| kill -9, {killed} times, {requests} requests, {concurrency} in flight | {:.1} | | | | {kept} of {requests} | {} | asked again {} ({:.1} a kill); on the wire at the kills {flying} |",
         began.elapsed().as_secs_f64(),
-        result["rows"],
         stats.requests,
         stats.requests - stats.questions,
+        (stats.requests - stats.questions) as f64 / killed as f64,
     );
     Ok(())
 }
@@ -208,35 +284,6 @@ fn serve(behaviour: &Behaviour) -> Result<()> {
         std::future::pending::<()>().await;
     });
     Ok(())
-}
-
-fn client(url: &str, requests: usize, concurrency: usize, dir: &Path) -> Result<()> {
-    let config = OpenAiConfig { max_concurrency: concurrency, timeout_seconds: 60.0, ..OpenAiConfig::new(url, "mock") };
-    let runtime = runtime()?;
-    let began = Instant::now();
-    let options = RunOptions { sampling: Sampling { seed: Some(42), ..Sampling::default() }, lookahead: requests, ..RunOptions::default() };
-    let driver = Driver {
-        runtime: runtime.handle(),
-        generator: Arc::new(OpenAi::new(config, None)?),
-        options: &options,
-        judge: None,
-        journal: Some(Arc::new(Journal::open(dir)?)),
-        progress: &|_| (),
-        cancel: &|| false,
-    };
-    let prompt = Prompt::default();
-    let asks = (0..requests).map(|index| {
-        Ok(prompt.ask(Problem { problem_id: format!("p{index}"), prompt: format!("question {index}"), ..Problem::default() }))
-    });
-    let mut good = 0;
-    let report = driver.run(asks, &mut |row| {
-        good += usize::from(row.reasoning.is_some_and(|text| text.len() > 3500));
-        Ok(())
-    })?;
-    let wall = began.elapsed().as_secs_f64();
-    print_json(
-        &json!({ "wall": wall, "cpu": cpu_seconds()?, "peak_mb": peak_mb()?, "rows": good, "truncated": report.truncated, "failed": report.totals.failed }),
-    )
 }
 
 fn fill(dir: &Path, records: usize) -> Result<()> {
@@ -289,14 +336,6 @@ fn print_json(value: &Value) -> Result<()> {
     println!("{value}");
     std::io::stdout().flush()?;
     Ok(())
-}
-
-/// Processor time of this process, user and system.
-fn cpu_seconds() -> Result<f64> {
-    use nix::sys::resource::{UsageWho, getrusage};
-    use nix::sys::time::TimeValLike;
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }
 
 fn peak_mb() -> Result<f64> {

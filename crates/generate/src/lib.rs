@@ -22,11 +22,13 @@ pub mod openai;
 pub mod procedural;
 pub mod rewrite;
 pub mod think;
+pub mod tokens;
 
 pub use budget::{Budget, Price};
 pub use error::GenerateError;
-pub use request::{ChatRequest, Completion, Generator, GeneratorKind, Record, Sampling, TokenLogprob, Usage};
+pub use request::{ChatRequest, Completion, Generator, GeneratorKind, Record, Sampling, TokenLogprob, Tools, Usage};
 pub use secret::SecretKey;
+pub use tokens::TokenCounter;
 
 /// Every generator that a `[teacher.NAME]` table can name in `kind`.
 pub static GENERATORS: &[GeneratorKind] = &[openai::KIND, procedural::KIND];

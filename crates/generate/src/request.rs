@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{Budget, Price};
 use crate::error::GenerateError;
 use crate::secret::SecretKey;
+use crate::tokens::TokenCounter;
 
 /// How the model draws its tokens. Every field enters the request's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -225,6 +226,15 @@ pub struct GeneratorKind {
     pub about: &'static str,
     /// The JSON Schema of the kind's settings.
     pub schema: fn() -> schemars::Schema,
-    /// Builds one from its settings (a JSON object without `kind`) and the key found for it.
-    pub build: fn(serde_json::Value, Option<SecretKey>) -> Result<Arc<dyn Generator>, GenerateError>,
+    /// Builds one from its settings (a JSON object without `kind`) and what was found for it.
+    pub build: fn(serde_json::Value, Tools) -> Result<Arc<dyn Generator>, GenerateError>,
+}
+
+/// What a generator is given beside its settings.
+#[derive(Clone, Default)]
+pub struct Tools {
+    /// The key to its server.
+    pub key: Option<SecretKey>,
+    /// The tokenizer of its model.
+    pub counter: Option<TokenCounter>,
 }

@@ -1,16 +1,11 @@
 //! A teacher rewrites traces that somebody already has (Sky-T1's reformatting step), and what it changes is checked.
 //!
-//! The rewritten attempt keeps its problem and its place in the data; only its text is new. A rewrite whose verdict
-//! differs from the original's has changed the answer and is turned down.
-
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+//! The rewritten attempt keeps its problem and its place in the data; only its text is new. A rewrite that does not end
+//! in the original's answer is turned down.
 
 use potstill_data::{Attempt, Message, Problem, Scalar, Verdict};
-use serde::{Deserialize, Serialize};
 
-use crate::driver::{Ask, BoxError, Driver, RunError, RunReport};
+use crate::driver::{Ask, BoxError};
 
 /// Column of `meta` with the name of the model that rewrote a trace.
 pub const META_REWRITTEN_BY: &str = "rewritten_by";
@@ -23,17 +18,6 @@ pub const META_REWRITE_KEY: &str = "rewrite_key";
 pub struct Rewriter {
     system: Option<String>,
     template: String,
-}
-
-/// What came of rewriting.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RewriteReport {
-    /// The requests.
-    pub run: RunReport,
-    /// Rewritten traces kept.
-    pub kept: u64,
-    /// Traces dropped, by reason: `answer_changed`, `truncated`, `empty`, `request_failed`.
-    pub dropped: BTreeMap<String, u64>,
 }
 
 /// One rewritten trace, or the reason why there is none.
@@ -63,12 +47,11 @@ impl Rewriter {
         Ok(Self { system, template })
     }
 
-    /// The chat that asks for a rewrite. Its problem bears the attempt's id, so that replies find their originals.
+    /// The chat that asks for a rewrite.
     #[must_use]
     pub fn ask(&self, attempt: &Attempt) -> Ask {
         let system = self.system.iter().map(|system| Message::new("system", system.trim_end()));
-        let problem = Problem { problem_id: attempt.attempt_id(), source: attempt.problem.source.clone(), ..Problem::default() };
-        Ask { problem: Arc::new(problem), messages: system.chain([Message::new("user", self.fill(attempt))]).collect() }
+        Ask::new(attempt.attempt_id(), system.chain([Message::new("user", self.fill(attempt))]))
     }
 
     /// One pass over the template: a trace may itself hold the word `{response}`.
@@ -95,68 +78,35 @@ impl Rewriter {
         }
         text + rest
     }
-
-    /// Rewrites each attempt in order. `sink` gets every attempt once, rewritten or with the reason why not.
-    ///
-    /// The driver asks once for each attempt; its own judge, `stop_when` and `target_rows` have no place here.
-    ///
-    /// # Errors
-    /// [`RunError`].
-    pub fn run(
-        &self,
-        driver: &Driver<'_>,
-        attempts: impl Iterator<Item = Result<Attempt, BoxError>>,
-        judge: &dyn Fn(&Attempt) -> Verdict,
-        sink: &mut dyn FnMut(Rewrite) -> Result<(), BoxError>,
-    ) -> Result<RewriteReport, RunError> {
-        let waiting: RefCell<VecDeque<Attempt>> = RefCell::default();
-        let mut report = RewriteReport::default();
-        let asks = attempts.map(|attempt| {
-            let attempt = attempt?;
-            let ask = self.ask(&attempt);
-            waiting.borrow_mut().push_back(attempt);
-            Ok(ask)
-        });
-        let mut deliver = |rewrite: Rewrite| {
-            match &rewrite {
-                Rewrite::Kept(_) => report.kept += 1,
-                Rewrite::Dropped(_, reason) => *report.dropped.entry((*reason).to_owned()).or_default() += 1,
-            }
-            sink(rewrite)
-        };
-        let run = driver.run(asks, &mut |reply| {
-            // Replies come in order; originals passed over on the way had no reply.
-            loop {
-                let Some(original) = waiting.borrow_mut().pop_front() else { return Ok(()) };
-                if original.attempt_id() == reply.problem.problem_id {
-                    return deliver(rewritten(original, reply, judge));
-                }
-                deliver(Rewrite::Dropped(Box::new(original), "request_failed"))?;
-            }
-        })?;
-        for original in waiting.take() {
-            deliver(Rewrite::Dropped(Box::new(original), "request_failed")).map_err(RunError::Sink)?;
-        }
-        report.run = run;
-        Ok(report)
-    }
 }
 
-/// The original with the reply's text, if it still gives the same answer.
-fn rewritten(original: Attempt, reply: Attempt, judge: &dyn Fn(&Attempt) -> Verdict) -> Rewrite {
+/// Gives an attempt its verdict and the answer that was read.
+pub type Grade<'a> = dyn Fn(Attempt) -> Result<Attempt, BoxError> + Sync + 'a;
+
+/// The original with the reply's text, if that still ends in the same answer; the original and the reason if not:
+/// `request_failed`, `truncated`, `empty`, `answer_changed`.
+///
+/// # Errors
+/// Whatever `grade` says.
+pub fn settle(original: Attempt, reply: Option<Attempt>, grade: &Grade<'_>) -> Result<Rewrite, BoxError> {
+    let dropped = |original, reason| Ok(Rewrite::Dropped(Box::new(original), reason));
+    let Some(reply) = reply else { return dropped(original, "request_failed") };
+    if reply.truncated {
+        return dropped(original, "truncated");
+    }
+    let Some(rewritten) = rewritten(&original, reply) else { return dropped(original, "empty") };
+    let before = if original.verdict.is_some() { original.clone() } else { grade(original.clone())? };
+    let after = grade(rewritten)?;
+    if same_answer(&before, &after, grade)? { Ok(Rewrite::Kept(Box::new(after))) } else { dropped(original, "answer_changed") }
+}
+
+/// The original with the reply's text, not graded yet; `None` where there is no answer in it.
+fn rewritten(original: &Attempt, reply: Attempt) -> Option<Attempt> {
     // The rewriter's own thinking is about rewriting; what it wrote as the trace stands in its response.
     let (reasoning, response) = crate::think::split(&reply.response);
-    let reason = if reply.truncated {
-        Some("truncated")
-    } else if response.is_empty() {
-        Some("empty")
-    } else {
-        None
-    };
-    if let Some(reason) = reason {
-        return Rewrite::Dropped(Box::new(original), reason);
+    if response.is_empty() {
+        return None;
     }
-    let before = original.verdict.unwrap_or_else(|| judge(&original));
     let mut attempt = Attempt {
         reasoning,
         response,
@@ -166,6 +116,7 @@ fn rewritten(original: Attempt, reply: Attempt, judge: &dyn Fn(&Attempt) -> Verd
         reasoning_tokens: None,
         tokens_estimated: reply.tokens_estimated,
         cost_usd: [original.cost_usd, reply.cost_usd].into_iter().flatten().reduce(|a, b| a + b),
+        verdict: None,
         extracted: None,
         proof: None,
         verifier_note: None,
@@ -175,49 +126,84 @@ fn rewritten(original: Attempt, reply: Attempt, judge: &dyn Fn(&Attempt) -> Verd
     if let Some(key) = reply.request_key {
         attempt.problem.meta.insert(META_REWRITE_KEY.into(), Scalar::Text(key));
     }
-    let after = judge(&attempt);
-    if after != before {
-        return Rewrite::Dropped(Box::new(original), "answer_changed");
+    Some(attempt)
+}
+
+/// Whether a rewrite ends where the original did. Right stays right. Wrong stays wrong in the same way: the original's
+/// answer is the gold that the rewrite is held against. An original in which no answer could be read (code in no block,
+/// Sky-T1's reason to rewrite before grading) had none to change.
+fn same_answer(before: &Attempt, after: &Attempt, grade: &Grade<'_>) -> Result<bool, BoxError> {
+    if before.verdict == Some(Verdict::Correct) {
+        return Ok(after.verdict == Some(Verdict::Correct));
     }
-    attempt.verdict = Some(after);
-    Rewrite::Kept(Box::new(attempt))
+    let Some(answer) = &before.extracted else { return Ok(true) };
+    if after.verdict == Some(Verdict::Correct) {
+        return Ok(false);
+    }
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    if after.extracted.as_ref().is_some_and(|found| bare(found) == bare(answer)) {
+        return Ok(true);
+    }
+    let problem = Problem { gold: Some(answer.clone()), ..after.problem.clone() };
+    Ok(grade(Attempt { problem, ..after.clone() })?.verdict == Some(Verdict::Correct))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judge(attempt: &Attempt) -> Verdict {
-        if attempt.response.contains("42") { Verdict::Correct } else { Verdict::Incorrect }
+    /// Reads the number at the end and compares it with the gold answer.
+    fn grade(attempt: Attempt) -> Result<Attempt, BoxError> {
+        let number: String = attempt.response.chars().filter(char::is_ascii_digit).collect();
+        let right = attempt.problem.gold.as_deref() == Some(number.trim_start_matches('0'));
+        let verdict = if right { Verdict::Correct } else { Verdict::Incorrect };
+        Ok(Attempt { verdict: Some(verdict), extracted: Some(number).filter(|n| !n.is_empty()), ..attempt })
     }
 
-    fn original() -> Attempt {
-        Attempt {
-            response: "It is 42, {prompt}.".into(),
-            reasoning: Some("hm {response}".into()),
-            cost_usd: Some(1.0),
-            ..Attempt::default()
-        }
+    fn original(response: &str) -> Attempt {
+        let problem = Problem { prompt: "Q".into(), gold: Some("42".into()), ..Problem::default() };
+        Attempt { problem, response: response.into(), reasoning: Some("hm {response}".into()), cost_usd: Some(1.0), ..Attempt::default() }
+    }
+
+    fn reply(text: &str) -> Attempt {
+        Attempt { response: text.into(), teacher: "writer".into(), cost_usd: Some(0.5), ..Attempt::default() }
     }
 
     #[test]
     fn a_template_is_filled_once() {
         let rewriter = Rewriter::new(None, "Rewrite \\boxed{}: {trace} for {prompt}".into()).unwrap();
-        let ask = rewriter.ask(&Attempt { problem: Problem { prompt: "Q".into(), ..Problem::default() }, ..original() });
+        let ask = rewriter.ask(&original("It is 42, {prompt}."));
         assert_eq!(ask.messages[0].content, "Rewrite \\boxed{}: hm {response}\n\nIt is 42, {prompt}. for Q");
         assert!(Rewriter::new(None, "{prompt}".into()).is_err());
     }
 
     #[test]
-    fn a_rewrite_that_changes_the_answer_is_turned_down() {
-        let reply = |text: &str| Attempt { response: text.into(), teacher: "writer".into(), cost_usd: Some(0.5), ..Attempt::default() };
+    fn a_rewrite_takes_the_place_of_the_text_and_adds_its_cost() {
         let good = "<|begin_of_thought|>let me see<|end_of_thought|><|begin_of_solution|>42<|end_of_solution|>";
-        let Rewrite::Kept(kept) = rewritten(original(), reply(good), &judge) else { panic!("dropped") };
+        let Rewrite::Kept(kept) = settle(original("It is 42."), Some(reply(good)), &grade).unwrap() else { panic!("dropped") };
         assert_eq!((kept.reasoning.as_deref(), kept.response.as_str(), kept.cost_usd), (Some("let me see"), "42", Some(1.5)));
+        assert_eq!((kept.verdict, kept.extracted.as_deref()), (Some(Verdict::Correct), Some("42")));
         assert_eq!(kept.problem.meta[META_REWRITTEN_BY], Scalar::Text("writer".into()));
-        let cut = Attempt { truncated: true, ..reply("42") };
-        for (reply, reason) in [(reply("It is 43."), "answer_changed"), (reply("<think>42"), "empty"), (cut, "truncated")] {
-            assert_eq!(rewritten(original(), reply, &judge), Rewrite::Dropped(Box::new(original()), reason));
-        }
+    }
+
+    #[test]
+    fn a_rewrite_that_changes_the_answer_is_turned_down() {
+        let fate = |before: &str, after: Option<Attempt>| match settle(original(before), after, &grade).unwrap() {
+            Rewrite::Kept(_) => "kept",
+            Rewrite::Dropped(row, reason) => {
+                assert_eq!(*row, original(before));
+                reason
+            }
+        };
+        assert_eq!(fate("42", Some(reply("It is 43."))), "answer_changed");
+        assert_eq!(fate("42", Some(reply("It is."))), "answer_changed");
+        assert_eq!(fate("41", Some(reply("It is 42."))), "answer_changed", "a mistake is not mended on the sly");
+        assert_eq!(fate("41", Some(reply("It is 40."))), "answer_changed");
+        assert_eq!(fate("41", Some(reply("It is 41."))), "kept");
+        assert_eq!(fate("41", Some(reply("It is 041."))), "kept", "another way to write the same");
+        assert_eq!(fate("no number", Some(reply("It is 42."))), "kept");
+        assert_eq!(fate("42", Some(reply("<think>42"))), "empty");
+        assert_eq!(fate("42", Some(Attempt { truncated: true, ..reply("42") })), "truncated");
+        assert_eq!(fate("42", None), "request_failed");
     }
 }

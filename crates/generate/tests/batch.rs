@@ -114,7 +114,7 @@ async fn start(service: Service) -> (String, Shared) {
 
 fn teacher(url: &str, dir: &Path) -> BatchOpenAi {
     let price = Price { input_per_million: 0.0, output_per_million: 10.0, cached_input_per_million: None, batch_factor: Some(0.5) };
-    let batch = BatchConfig { gather_seconds: 0.1, poll_seconds: 0.1, dir: dir.to_owned(), ..BatchConfig::default() };
+    let batch = BatchConfig { gather_seconds: 0.1, poll_seconds: 0.1, dir: Some(dir.to_owned()), ..BatchConfig::default() };
     BatchOpenAi::new(OpenAiConfig { price: Some(price), batch: Some(batch), ..OpenAiConfig::new(url, "m") }, None).unwrap()
 }
 

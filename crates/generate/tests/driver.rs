@@ -269,16 +269,28 @@ fn a_cancelled_run_keeps_what_was_paid() {
 #[test]
 fn the_key_is_sent_and_shows_nowhere() {
     const KEY: &str = "sk-canary-0123456789abcdef";
-    let bench = Bench::new(Behaviour { reasoning_bytes: 100, faults: Faults { error: 0.3, ..Faults::default() }, ..Behaviour::default() });
+    let faults = Faults { error: 0.3, ..Faults::default() };
+    let bench = Bench::new(Behaviour { reasoning_bytes: 100, faults, echo_key: true, ..Behaviour::default() });
     let dir = tempfile::tempdir().unwrap();
+    // A verifier that panics tells all it has, as a careless one would.
+    let panics = Arc::new(std::sync::Mutex::new(String::new()));
+    std::panic::set_hook(Box::new({
+        let panics = Arc::clone(&panics);
+        move |panic| panics.lock().unwrap().push_str(&format!("{panic}\n{}", std::backtrace::Backtrace::force_capture()))
+    }));
+    let careless = |attempt: &Attempt| -> Verdict { panic!("cannot judge {attempt:?}") };
     let teacher = Arc::new(
         OpenAi::new(OpenAiConfig { retries: 0, ..bench.config() }, Some(potstill_generate::SecretKey::new(KEY).unwrap())).unwrap(),
     );
     let identity = teacher.identity().to_string();
-    let (rows, report) = bench.run(30, teacher, &options(1), None, Some(dir.path()));
+    let (rows, report) = bench.run(30, teacher, &options(1), Some(&careless), Some(dir.path()));
+    drop(std::panic::take_hook());
+    assert_eq!(report.judge_panics as usize, rows.len());
     assert_eq!(bench.mock.seen.keys.lock().unwrap()[0], format!("Bearer {KEY}"));
     assert!(report.totals.failed > 0);
-    let mut shown = format!("{identity} {rows:?} {report:?} {}", serde_json::to_string(&report).unwrap());
+    let panics = panics.lock().unwrap();
+    assert!(panics.contains("cannot judge") && panics.contains("Bearer [key] The answer is"), "{panics}");
+    let mut shown = format!("{identity} {rows:?} {report:?} {} {panics}", serde_json::to_string(&report).unwrap());
     let journal = Journal::open(dir.path()).unwrap();
     for row in &rows {
         let key = potstill_generate::journal::RequestKey::from_hex(row.request_key.as_ref().unwrap()).unwrap();
@@ -298,4 +310,17 @@ fn a_failed_sample_keeps_its_siblings() {
     assert!(report.failed.iter().all(|failure| failure.message.contains("engine died")));
     let hurt = &report.failed[0];
     assert!(rows.iter().any(|row| row.problem.problem_id == hurt.problem_id), "{hurt:?}");
+}
+
+#[test]
+fn a_run_ends_in_time_and_another_goes_on() {
+    let bench = Bench::new(Behaviour { latency_ms: 150, ..Behaviour::NONE });
+    let dir = tempfile::tempdir().unwrap();
+    let short = RunOptions { max_seconds: Some(0.5), grace_seconds: 1.0, ..options(1) };
+    let (rows, report) = bench.run(400, bench.teacher(), &short, None, Some(dir.path()));
+    assert_eq!(report.stopped, Some(Stopped::Time));
+    assert!(rows.len() < 400, "{}", rows.len());
+    let (rows, report) = bench.run(400, bench.teacher(), &options(1), None, Some(dir.path()));
+    assert_eq!((rows.len(), bench.requests(), report.stopped), (400, 400, None));
+    assert!(report.totals.cached >= 32, "{report:?}");
 }

@@ -128,3 +128,86 @@ fn a_foreign_file_is_named() {
     let error = Journal::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("notes.journal") && error.contains("not a journal segment"), "{error}");
 }
+
+/// A reply that no compressor makes small.
+fn large(number: u64) -> Record<'static> {
+    let mut body = vec![0; 64 << 10];
+    blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut body);
+    Record::Raw { body: Cow::Owned(body), latency_ms: 7 }
+}
+
+fn write_large(journal: &Journal, numbers: std::ops::Range<u64>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        futures::future::join_all(numbers.map(|number| async move { journal.append(key(number), &large(number)).await.unwrap() })).await;
+    });
+}
+
+fn files(dir: &Path, ending: &str) -> usize {
+    segments(dir).iter().filter(|path| path.extension().is_some_and(|e| e == ending)).count()
+}
+
+#[test]
+fn closed_logs_become_parquet_and_every_reply_is_still_there() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 0..100);
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.compact().unwrap(), None, "not worth it yet");
+    let other = Journal::open(dir.path()).unwrap();
+    write_large(&journal, 1000..1300);
+    let done = journal.compact().unwrap().unwrap();
+    assert_eq!((done.replies, files(dir.path(), "parquet"), files(dir.path(), "journal")), (400, 1, 0));
+    let whole = |journal: &Journal, large_until: u64| {
+        assert_eq!(journal.stats().records as u64, 100 + large_until - 1000);
+        // In no order that the file knows of.
+        for number in (0..100).rev() {
+            assert_eq!(journal.get(&key(number)).unwrap(), Some(record(number)), "{number}");
+        }
+        for number in (1000..large_until).map(|n| 1000 + (n * 7919) % (large_until - 1000)) {
+            assert_eq!(journal.get(&key(number)).unwrap(), Some(large(number)), "{number}");
+        }
+        assert_eq!(journal.get(&key(5)).unwrap(), Some(record(5)));
+        assert_eq!(journal.get(&key(999_999)).unwrap(), None);
+    };
+    whole(&journal, 1300);
+    whole(&Journal::open(dir.path()).unwrap(), 1300);
+    // One that had the log open when it was packed reads on, and writes to a file that is there.
+    assert_eq!(other.get(&key(7)).unwrap(), Some(record(7)));
+    write_large(&other, 1300..1301);
+    whole(&Journal::open(dir.path()).unwrap(), 1301);
+    // What comes later goes into the same file as long as that is small.
+    write_large(&journal, 1301..1600);
+    drop(other);
+    let again = journal.compact().unwrap().unwrap();
+    assert_eq!((again.replies, files(dir.path(), "parquet"), files(dir.path(), "journal")), (700, 1, 0));
+    whole(&journal, 1600);
+    whole(&Journal::open(dir.path()).unwrap(), 1600);
+}
+
+#[test]
+fn a_kill_while_packing_leaves_every_reply_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    write_large(&journal, 0..300);
+    drop(journal);
+    // Killed after the new file got its name and before the log went: both are there.
+    let log = segments(dir.path()).remove(0);
+    let copy = fs::read(&log).unwrap();
+    Journal::open(dir.path()).unwrap().compact().unwrap().unwrap();
+    fs::write(&log, copy).unwrap();
+    // Killed while writing: a file without a name.
+    fs::write(dir.path().join("0123.tmp"), b"PAR1 half").unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.stats().records, 300);
+    let done = journal.compact().unwrap().unwrap();
+    assert_eq!((done.replies, files(dir.path(), "journal")), (300, 0));
+    assert_eq!(journal.get(&key(123)).unwrap(), Some(large(123)));
+}
+
+#[test]
+fn a_parquet_file_of_somebody_else_is_named_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("other.parquet"), b"PAR1 no parquet PAR1").unwrap();
+    let message = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("other.parquet"), "{message}");
+}

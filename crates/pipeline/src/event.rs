@@ -68,7 +68,7 @@ pub enum Event {
         rows: Option<u64>,
         /// Seconds it took in this run.
         seconds: f64,
-        /// What it cost in this run, in US dollars.
+        /// What it paid in this run, in US dollars.
         cost_usd: Option<f64>,
         /// Rows dropped, by reason.
         dropped: BTreeMap<String, u64>,
@@ -127,15 +127,32 @@ pub(crate) struct Events {
     began: Instant,
     listener: Option<Sender<Event>>,
     log: Mutex<Option<(PathBuf, File)>>,
+    /// Money that left in this run, by stage, in US dollars.
+    paid: Mutex<BTreeMap<String, f64>>,
 }
 
 impl Events {
     pub(crate) fn new(listener: Option<Sender<Event>>, log: Option<(PathBuf, File)>) -> Self {
-        Self { began: Instant::now(), listener, log: Mutex::new(log) }
+        Self { began: Instant::now(), listener, log: Mutex::new(log), paid: Mutex::default() }
     }
 
     pub(crate) fn seconds(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
+    }
+
+    /// Counts money that left for a stage.
+    pub(crate) fn pay(&self, stage: &str, usd: f64) {
+        *self.paid.lock().unwrap_or_else(PoisonError::into_inner).entry(stage.to_owned()).or_default() += usd;
+    }
+
+    /// What a stage paid in this run, if it paid anything; what was free of charge is not told.
+    pub(crate) fn paid(&self, stage: &str) -> Option<f64> {
+        self.paid.lock().unwrap_or_else(PoisonError::into_inner).get(stage).copied().filter(|usd| *usd > 0.0)
+    }
+
+    /// What the run paid, stages that failed included.
+    pub(crate) fn paid_in_all(&self) -> f64 {
+        self.paid.lock().unwrap_or_else(PoisonError::into_inner).values().sum::<f64>().abs()
     }
 
     pub(crate) fn send(&self, event: Event) {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -162,21 +163,29 @@ pub struct EstimateContext<'a, C> {
     pub app: &'a C,
     /// Rows of each input as far as they are known: counted where the input is cached, estimated elsewhere.
     pub input_rows: &'a [Option<u64>],
+    /// Mean tokens of each input's problems, where its stage estimates them.
+    pub input_tokens: &'a [Option<f64>],
+    /// The files of each input; none where it is not cached.
+    pub input_files: &'a [Vec<PathBuf>],
 }
 
 /// What a stage is expected to produce and to take; `None` is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Rows of the first output.
+    /// Rows of the first output, at most.
     pub rows: Option<u64>,
+    /// Mean tokens of the problem that a row carries.
+    pub row_tokens: Option<f64>,
     /// Requests to a teacher.
     pub calls: Option<u64>,
     /// Tokens sent.
     pub prompt_tokens: Option<u64>,
     /// Tokens received.
     pub completion_tokens: Option<u64>,
-    /// Price in US dollars.
+    /// Price in US dollars, at most.
     pub cost_usd: Option<f64>,
+    /// The most that may be spent, in US dollars.
+    pub max_cost_usd: Option<f64>,
     /// Wall-clock seconds.
     pub seconds: Option<f64>,
 }

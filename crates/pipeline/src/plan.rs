@@ -1,12 +1,13 @@
 //! What a run would do.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::fingerprint::Fingerprint;
 use crate::kind::{Estimate, EstimateContext, Port};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Edge, Node, Pipeline};
 use crate::run::RunError;
 use crate::store::Store;
 
@@ -51,6 +52,7 @@ pub fn plan<C>(pipeline: &Pipeline<C>, store: Option<&Store>, app: &C) -> Result
     let identities = pipeline.identify(app).map_err(RunError::Identity)?;
     let known = store.map(known_stages).transpose()?.unwrap_or_default();
     let mut planned: Vec<PlannedStage> = Vec::new();
+    let mut files: Vec<Vec<Vec<PathBuf>>> = Vec::new();
     for (node, identity) in pipeline.nodes().iter().zip(&identities) {
         let artifact = store.map(|store| store.find(&identity.fingerprint)).transpose()?.flatten();
         let state = match &artifact {
@@ -58,10 +60,9 @@ pub fn plan<C>(pipeline: &Pipeline<C>, store: Option<&Store>, app: &C) -> Result
             None if known.contains(&(node.name.clone(), node.kind.name.to_owned())) => PlanState::Stale,
             None => PlanState::New,
         };
-        let input_rows: Vec<Option<u64>> = node.inputs.iter().map(|edge| planned[edge.stage].rows).collect();
         let estimate = match &artifact {
             Some(_) => None,
-            None => node.stage.estimate(&EstimateContext { app, input_rows: &input_rows }),
+            None => estimate(node, &planned, &files, app),
         };
         let rows = match &artifact {
             Some(artifact) => artifact.manifest.rows(),
@@ -77,8 +78,21 @@ pub fn plan<C>(pipeline: &Pipeline<C>, store: Option<&Store>, app: &C) -> Result
             rows,
             estimate,
         });
+        files.push(node.outputs.iter().map(|(output, _)| artifact.as_ref().map(|a| a.files(Some(output))).unwrap_or_default()).collect());
     }
     Ok(planned)
+}
+
+fn estimate<C>(node: &Node<C>, planned: &[PlannedStage], files: &[Vec<Vec<PathBuf>>], app: &C) -> Option<Estimate> {
+    let input_rows: Vec<Option<u64>> = node.inputs.iter().map(|edge| planned[edge.stage].rows).collect();
+    let input_tokens: Vec<Option<f64>> =
+        node.inputs.iter().map(|edge| planned[edge.stage].estimate.as_ref().and_then(|estimate| estimate.row_tokens)).collect();
+    let of_output = |edge: &Edge| {
+        let at = planned[edge.stage].outputs.iter().position(|(output, _)| *output == edge.output)?;
+        files[edge.stage].get(at).cloned()
+    };
+    let input_files: Vec<Vec<PathBuf>> = node.inputs.iter().map(|edge| of_output(edge).unwrap_or_default()).collect();
+    node.stage.estimate(&EstimateContext { app, input_rows: &input_rows, input_tokens: &input_tokens, input_files: &input_files })
 }
 
 /// Name and kind of every stage that the store has an artifact of; manifests that cannot be read are left to the stages they belong to.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use potstill_pipeline::{PlanState, PlannedStage};
+use potstill_pipeline::{Estimate, PlanState, PlannedStage};
 
 use crate::exit::Done;
 use crate::load::{Loaded, PipelineArgs};
@@ -26,9 +26,9 @@ pub(crate) fn run(args: &Args) -> Done {
         say(&serde_json::to_string_pretty(&plan).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = vec![["stage", "kind", "state", "reads", "rows", "calls", "tokens", "US$"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["stage", "kind", "state", "reads", "rows", "calls", "tokens in", "tokens out", "US$"].map(str::to_owned).to_vec()];
     rows.extend(plan.iter().map(row));
-    say(&table(&rows, &[4, 5, 6, 7]));
+    say(&table(&rows, &[4, 5, 6, 7, 8]));
     let total = |pick: fn(&PlannedStage) -> Option<f64>| plan.iter().filter_map(pick).sum::<f64>();
     let calls = total(|s| s.estimate.as_ref()?.calls.map(|n| n as f64));
     let cost = total(|s| s.estimate.as_ref()?.cost_usd);
@@ -39,6 +39,15 @@ pub(crate) fn run(args: &Args) -> Done {
         plan.len(),
         grouped(calls as u64)
     ));
+    for stage in &plan {
+        let Some(Estimate { cost_usd: Some(cost), max_cost_usd: Some(cap), .. }) = stage.estimate else { continue };
+        if cost > cap {
+            say(&format!(
+                "`{}` may cost ${cost:.2}, over its cap of ${cap:.2}: it ends there, and goes on when the cap is raised",
+                stage.name
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,6 +66,7 @@ fn row(stage: &PlannedStage) -> Vec<String> {
         stage.inputs.join(", "),
         count(stage.rows),
         count(estimate.calls),
+        count(estimate.prompt_tokens),
         count(estimate.completion_tokens),
         estimate.cost_usd.map_or_else(String::new, |usd| format!("{usd:.2}")),
     ]

@@ -324,23 +324,27 @@ struct CostRow {
     prompt: String,
     completion: String,
     usd: String,
+    per_row: String,
 }
 
 fn costs(artifacts: &[Artifact]) -> Vec<CostRow> {
-    let row = |name: String, seconds: f64, prompt: u64, completion: u64, usd: Option<f64>| {
+    let row = |name: String, seconds: f64, prompt: u64, completion: u64, usd: Option<f64>, rows: Option<u64>| {
         let count = |n: u64| if n == 0 { "–".to_owned() } else { grouped(n) };
-        let usd = usd.map_or_else(|| "–".to_owned(), |usd| format!("{usd:.4}"));
-        CostRow { name, seconds: format!("{seconds:.1}"), prompt: count(prompt), completion: count(completion), usd }
+        let per_row = usd.zip(rows.filter(|rows| *rows > 0)).map(|(usd, rows)| usd / rows as f64);
+        let money = |usd: Option<f64>, places: usize| usd.map_or_else(|| "–".to_owned(), |usd| format!("{usd:.places$}"));
+        let (seconds, usd, per_row) = (format!("{seconds:.1}"), money(usd, 4), money(per_row, 6));
+        CostRow { name, seconds, prompt: count(prompt), completion: count(completion), usd, per_row }
     };
     let manifests = || artifacts.iter().map(|a| &a.manifest);
     let mut rows: Vec<CostRow> =
-        manifests().map(|m| row(m.stage.clone(), m.seconds, m.tokens.prompt, m.tokens.completion, m.cost_usd)).collect();
+        manifests().map(|m| row(m.stage.clone(), m.seconds, m.tokens.prompt, m.tokens.completion, m.cost_usd, m.rows())).collect();
     rows.push(row(
         "all".to_owned(),
         manifests().map(|m| m.seconds).sum(),
         manifests().map(|m| m.tokens.prompt).sum(),
         manifests().map(|m| m.tokens.completion).sum(),
         Some(manifests().filter_map(|m| m.cost_usd).sum::<f64>().abs()),
+        None,
     ));
     rows
 }

@@ -1,5 +1,6 @@
 //! What the stages that only keep or drop rows share: two outputs, the second with the reason of every dropped row.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use potstill_curate::Decisions;
-use potstill_data::Row;
+use potstill_data::{MetaFields, Row};
 use potstill_data::parts::{BatchReader, BatchWriter, schema_of_parts};
 use potstill_pipeline::{Port, StageContext, StageError, StageResult};
 
@@ -37,9 +38,7 @@ impl Sorted {
     /// A file cannot be made.
     pub(crate) fn create(cx: &StageContext<'_, App>, schema: &SchemaRef) -> Result<Self, StageError> {
         let kept = BatchWriter::create(&cx.out_file(ROWS, PART)?, schema.clone()).map_err(data_error)?;
-        let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-        fields.push(Arc::new(Field::new(DROP_REASON, DataType::Utf8, true)));
-        let dropped = BatchWriter::create(&cx.out_file(DROPPED, PART)?, Arc::new(Schema::new(fields))).map_err(data_error)?;
+        let dropped = BatchWriter::create(&cx.out_file(DROPPED, PART)?, with_reason_field(schema)).map_err(data_error)?;
         Ok(Self { kept, dropped })
     }
 
@@ -108,4 +107,74 @@ fn with_reason(
 
 pub(crate) fn arrow_error(error: arrow::error::ArrowError) -> StageError {
     StageError::failed("rows cannot be sorted out").caused_by(error)
+}
+
+/// The schema with the column for the reason as its last one.
+fn with_reason_field(schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().filter(|field| field.name() != DROP_REASON).cloned().collect();
+    fields.push(Arc::new(Field::new(DROP_REASON, DataType::Utf8, true)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows that are gathered before they are written aside.
+const ASIDE: usize = 512;
+
+/// The output [`DROPPED`] of a stage that drops rows one at a time.
+pub(crate) struct Aside<R> {
+    out: BatchWriter,
+    meta: MetaFields,
+    rows: Vec<R>,
+    reasons: Vec<&'static str>,
+    counts: BTreeMap<String, u64>,
+}
+
+/// What was put aside.
+pub(crate) struct PutAside {
+    /// How many rows.
+    pub(crate) rows: u64,
+    /// How many for each reason.
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+impl<R: Row> Aside<R> {
+    /// Makes the output's file.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn create(cx: &StageContext<'_, App>, meta: &MetaFields) -> Result<Self, StageError> {
+        let out = BatchWriter::create(&cx.out_file(DROPPED, PART)?, with_reason_field(&R::schema(meta))).map_err(data_error)?;
+        Ok(Self { out, meta: meta.clone(), rows: Vec::new(), reasons: Vec::new(), counts: BTreeMap::new() })
+    }
+
+    /// Puts a row aside.
+    ///
+    /// # Errors
+    /// The rows cannot be written.
+    pub(crate) fn push(&mut self, row: R, reason: &'static str) -> Result<(), StageError> {
+        *self.counts.entry(reason.to_owned()).or_default() += 1;
+        self.rows.push(row);
+        self.reasons.push(reason);
+        if self.rows.len() < ASIDE { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), StageError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let batch = R::to_batch(&self.rows, &self.meta).map_err(data_error)?;
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(StringArray::from(std::mem::take(&mut self.reasons))));
+        self.rows.clear();
+        let batch = RecordBatch::try_new(with_reason_field(&batch.schema()), columns).map_err(arrow_error)?;
+        self.out.write(&batch).map_err(data_error)
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// The rows cannot be written.
+    pub(crate) fn finish(mut self) -> Result<PutAside, StageError> {
+        self.flush()?;
+        Ok(PutAside { rows: self.out.finish().map_err(data_error)?.rows, reasons: self.counts })
+    }
 }

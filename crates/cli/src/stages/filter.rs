@@ -12,7 +12,7 @@ use potstill_data::parts::{BatchReader, conform};
 use potstill_data::sql::RowFilter;
 use potstill_data::{Attempt, MetaFields, Problem, Row, Sample};
 use potstill_model::Tokenizer;
-use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::decided::{self, Sorted, arrow_error};
 use super::rows::{content_hash, files, parallel, row_count, same_rows};
 use super::{curate_error, data_error};
 use crate::app::App;
+use crate::estimate::passed_on;
 
 /// Keeps rows by a condition, by checks, and the best of each problem.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +93,10 @@ impl Stage<App> for Filter {
             identity["rewards"] = json!(true);
         }
         Ok(identity)
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

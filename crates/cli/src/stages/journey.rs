@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use potstill_curate::journey::{Committed, Drafts, Eyes, Journey, JourneyConfig, JourneyReport, Outcome};
 use potstill_data::{Attempt, MetaFields, RowWriter, Sample, Verdict};
-use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
+use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
 use potstill_verify::VerifyOptions;
 use potstill_verify::extract::all_answers;
 use schemars::JsonSchema;
@@ -19,6 +19,7 @@ use super::rows::{PART, ROWS, files, parallel};
 use super::verify::Graders;
 use super::{curate_error, data_error};
 use crate::app::{App, prompt_texts};
+use crate::estimate::passed_on;
 
 /// Composes journey samples from attempts that were graded.
 pub(crate) type JourneyStage = Joined<Own, JourneyConfig>;
@@ -87,6 +88,10 @@ impl Stage<App> for JourneyStage {
         self.own.teacher.as_ref().map_or(Ok(()), |name| app.generator(name).map(drop))
     }
 
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
+    }
+
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let graders = Graders::new(self.own.verifier.as_deref(), &self.own.options)?;
         let mut config = self.settings.clone();
@@ -99,21 +104,21 @@ impl Stage<App> for JourneyStage {
             all_answers(text).into_iter().map(|a| Committed { text: a.text.to_owned(), span: a.span }).collect()
         };
         let eyes = Eyes { answers: &answers, judge: &judge };
-        let writer = self.writer(cx.app)?;
-        let mut spent = writer::Spent::default();
+        let mut writer = self.writer(cx)?;
         let mut out = Outputs::create(cx, &files)?;
         let (total, mut done) = (groups.problems() as u64, 0);
         while let Some(window) = groups.next_window()? {
             for chunk in window.chunks(CHUNK) {
                 cx.check_cancelled()?;
                 let drafts = parallel(chunk.iter().collect(), cx.app.threads, &|group: &Vec<Attempt>| journey.draft(group, &eyes));
-                let texts = match &writer {
-                    Some(writer) => writer.write(cx, &drafts.iter().flat_map(|d| &d.drafts).collect::<Vec<_>>(), &mut spent)?,
+                let texts = match &mut writer {
+                    Some(writer) => writer.write(&drafts.iter().flat_map(|d| &d.drafts).collect::<Vec<_>>())?,
                     None => BTreeMap::new(),
                 };
+                let asked = writer.is_some();
                 let settle = |drafts: Drafts| {
                     let text = |id: &String| texts.get(id).cloned().ok_or_else(|| "no answer".to_owned());
-                    let written = drafts.drafts.iter().map(|d| writer.as_ref().map(|_| text(&d.sample_id))).collect();
+                    let written = drafts.drafts.iter().map(|d| asked.then(|| text(&d.sample_id))).collect();
                     journey.settle(drafts, written, &eyes)
                 };
                 for outcome in parallel(drafts, cx.app.threads, &settle) {
@@ -124,16 +129,17 @@ impl Stage<App> for JourneyStage {
             }
         }
         let result = out.finish()?;
-        Ok(StageResult { tokens: spent.tokens, cost_usd: spent.cost_usd, ..result })
+        let Some(written) = writer.map(writer::Writer::finish).transpose()? else { return Ok(result) };
+        Ok(StageResult { tokens: written.tokens, cost_usd: written.cost_usd, ..result })
     }
 }
 
 impl JourneyStage {
-    fn writer(&self, app: &App) -> Result<Option<writer::Writer>, StageError> {
-        let Some(teacher) = self.own.teacher.clone() else { return Ok(None) };
-        let prompt = self.own.writer_prompt.as_deref().map(|file| app.prompt(file)).transpose()?;
+    fn writer<'a>(&self, cx: &'a StageContext<'a, App>) -> Result<Option<writer::Writer<'a>>, StageError> {
+        let Some(teacher) = &self.own.teacher else { return Ok(None) };
+        let prompt = self.own.writer_prompt.as_deref().map(|file| cx.app.prompt(file)).transpose()?;
         let prompt = prompt.unwrap_or_else(|| writer::PROMPT.to_owned());
-        Ok(Some(writer::Writer { teacher, prompt, max_tokens: self.own.max_tokens }))
+        writer::Writer::new(cx, teacher, prompt, self.own.max_tokens).map(Some)
     }
 }
 

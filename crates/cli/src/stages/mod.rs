@@ -13,6 +13,7 @@ mod journey;
 mod mix;
 mod pairs;
 mod report;
+mod rewrite;
 pub(crate) mod rows;
 mod samples;
 mod select;
@@ -36,6 +37,11 @@ pub(crate) static KINDS: &[Kind<App>] = &[
     kind::<source::Source>("source", "problems or attempts from files, a dataset manifest, or a procedural generator", Resource::Cpu),
     kind::<generate::Generate>("generate", "ask a teacher for attempts at problems", Resource::Network),
     kind::<verify::Verify>("verify", "grade attempts against gold answers or tests", Resource::Cpu),
+    kind::<rewrite::Rewrite>(
+        "rewrite",
+        "a teacher puts attempts into a tidy form; what does not end in the same answer is dropped",
+        Resource::Network,
+    ),
     kind::<filter::Filter>(
         "filter",
         "keep rows by an SQL condition, by checks and the best of each problem; dropped rows stay with their reason",

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use potstill_curate::{Decision, SampleConfig, SampleMaker};
 use potstill_data::{Attempt, MetaFields, RowReader, Sample, ScalarKind};
-use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
+use potstill_pipeline::{
+    CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use super::rows::{ROWS, files, in_order, writer};
 use super::{curate_error, data_error};
 use crate::app::{App, prompt_texts};
+use crate::estimate::passed_on;
 
 /// Turns attempts into samples.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +48,10 @@ impl Stage<App> for Samples {
     fn identity(&self, app: &App) -> Result<Value, StageError> {
         let texts = prompt_texts(app, &[("system_prompt", self.0.render.system_prompt.as_ref())])?;
         Ok(json!({ "settings": self, "prompts": texts }))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

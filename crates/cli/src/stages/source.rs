@@ -3,6 +3,7 @@
 use potstill_data::source::{Source as Table, SourceKind, SourceSpec};
 use potstill_data::{Attempt, DataError, Manifest, MetaFields, Problem, RowWriter};
 use potstill_generate::procedural::ProblemSpec;
+use potstill_generate::tokens;
 use potstill_pipeline::{
     CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, no_inputs,
 };
@@ -78,9 +79,16 @@ impl Stage<App> for Source {
     }
 
     fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
-        let _ = cx;
-        let rows = self.own.procedural.as_ref().map(|spec| spec.count as u64).or(self.settings.limit);
-        Some(Estimate { rows, ..Estimate::default() })
+        if let Some(spec) = &self.own.procedural {
+            return Some(Estimate { rows: Some(spec.count as u64), ..Estimate::default() });
+        }
+        let rows = Table::open(&self.settings, cx.app.base()).ok()?;
+        let (mut count, mut sum) = (0u64, 0.0);
+        for row in rows.flatten() {
+            count += 1;
+            sum += f64::from(tokens::about(&row.problem.prompt));
+        }
+        Some(Estimate { rows: Some(count), row_tokens: (count > 0).then(|| sum / count as f64), ..Estimate::default() })
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

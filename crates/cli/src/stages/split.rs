@@ -3,7 +3,7 @@
 use potstill_curate::split::Part;
 use potstill_curate::{Keyed, SplitConfig, Splitter};
 use potstill_data::{Attempt, MetaFields, Problem, Row, RowReader, RowWriter, Sample};
-use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::rows::{files, row_count, same_rows, writer};
 use super::{curate_error, data_error};
 use crate::app::App;
+use crate::estimate::passed_on;
 
 /// Holds problems out.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,10 @@ impl Stage<App> for Split {
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {
         Ok(json!(self.0))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

@@ -5,12 +5,21 @@ use std::sync::Arc;
 use potstill_data::{Message, Problem};
 
 /// A problem with the chat that asks it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// The problem; it becomes part of each row.
     pub problem: Arc<Problem>,
     /// The chat; the last turn is the user's.
     pub messages: Arc<[Message]>,
+}
+
+impl Ask {
+    /// A question that is no problem of a data set: an id to tell failures apart by, and the chat.
+    #[must_use]
+    pub fn new(id: impl Into<String>, messages: impl IntoIterator<Item = Message>) -> Self {
+        let problem = Problem { problem_id: id.into(), ..Problem::default() };
+        Self { problem: Arc::new(problem), messages: messages.into_iter().collect() }
+    }
 }
 
 /// Where the prompt goes in a template.

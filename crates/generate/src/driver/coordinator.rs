@@ -13,7 +13,7 @@ use super::judge::{self, Case, Judges};
 use super::pending::{Outcome, Pending};
 use super::report::{Failure, RunReport, Stopped};
 use super::task::{fetch, is_accepted, request, row, text_bytes};
-use super::{BoxError, Driver, META_PASS_RATE, RunError};
+use super::{Answers, BoxError, Driver, META_PASS_RATE, RunError};
 use crate::budget::Budget;
 use crate::error::GenerateError;
 use crate::journal::{KeyMaker, RequestKey};
@@ -49,6 +49,8 @@ pub(super) struct Coordinator<'a> {
     keys: Option<KeyMaker>,
     sampling: Arc<Sampling>,
     budget: Arc<Budget>,
+    /// Spent of a shared budget before this run.
+    spent_before: f64,
     cap: usize,
     in_flight: usize,
     tasks: JoinSet<()>,
@@ -75,6 +77,7 @@ impl<'a> Coordinator<'a> {
     pub(super) fn new(driver: &'a Driver<'a>, judges: Judges) -> Self {
         let (events, inbox) = judge::events();
         let generator = &driver.generator;
+        let budget = driver.options.budget.clone().unwrap_or_else(|| Budget::new(driver.options.max_cost_usd, generator.budget()));
         let most = generator.max_concurrency();
         // Requests that wait for another try leave their place at the server to others: keep some at hand.
         let queued = most + most / 2 + 64;
@@ -82,7 +85,8 @@ impl<'a> Coordinator<'a> {
             judges,
             keys: driver.generator.journaled().then(|| KeyMaker::new(&generator.identity())),
             sampling: Arc::new(driver.options.sampling.clone()),
-            budget: Budget::new(driver.options.max_cost_usd, generator.budget()),
+            spent_before: budget.spent(),
+            budget,
             cap: driver.options.max_concurrency.map_or(queued, |own| if own < most { own } else { queued }),
             in_flight: 0,
             tasks: JoinSet::new(),
@@ -105,7 +109,7 @@ impl<'a> Coordinator<'a> {
     pub(super) fn run(
         mut self,
         mut asks: impl Iterator<Item = Result<Ask, BoxError>>,
-        sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>,
+        sink: &mut dyn FnMut(Answers) -> Result<(), BoxError>,
     ) -> Result<RunReport, RunError> {
         let runtime = self.driver.runtime.clone();
         runtime.block_on(async {
@@ -122,10 +126,11 @@ impl<'a> Coordinator<'a> {
     async fn work(
         &mut self,
         asks: &mut dyn Iterator<Item = Result<Ask, BoxError>>,
-        sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>,
+        sink: &mut dyn FnMut(Answers) -> Result<(), BoxError>,
         inbox: &mut UnboundedReceiver<Event>,
     ) -> Result<(), RunError> {
-        let mut told = Instant::now();
+        let began = Instant::now();
+        let mut told = began;
         loop {
             self.launch(asks)?;
             if self.release(sink)? || self.is_over() {
@@ -145,8 +150,9 @@ impl<'a> Coordinator<'a> {
             if told.elapsed() >= TICK {
                 told = Instant::now();
                 self.tell();
-                if (self.driver.cancel)() {
-                    self.stop(Stopped::Cancelled);
+                let late = self.driver.options.max_seconds.is_some_and(|most| began.elapsed().as_secs_f64() >= most);
+                if late || (self.driver.cancel)() {
+                    self.stop(if late { Stopped::Time } else { Stopped::Cancelled });
                     return Ok(());
                 }
             }
@@ -155,7 +161,7 @@ impl<'a> Coordinator<'a> {
 
     fn tell(&mut self) {
         self.report.totals.in_flight = self.in_flight as u64;
-        self.report.totals.spent_usd = self.budget.spent();
+        self.report.totals.spent_usd = self.budget.spent() - self.spent_before;
         (self.driver.progress)(&self.report.totals);
     }
 
@@ -347,7 +353,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Hands out the rows of complete problems at the head; `true` once the target is reached.
-    fn release(&mut self, sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>) -> Result<bool, RunError> {
+    fn release(&mut self, sink: &mut dyn FnMut(Answers) -> Result<(), BoxError>) -> Result<bool, RunError> {
         while self.pending.front().is_some_and(|pending| pending.is_complete(self.driver.options, self.asking)) {
             let Some(pending) = self.pending.pop_front() else { break };
             self.hungry.remove(&self.first);
@@ -361,7 +367,7 @@ impl<'a> Coordinator<'a> {
         Ok(false)
     }
 
-    fn emit(&mut self, pending: Pending, sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>) -> Result<bool, RunError> {
+    fn emit(&mut self, pending: Pending, sink: &mut dyn FnMut(Answers) -> Result<(), BoxError>) -> Result<bool, RunError> {
         let correct = pending.correct();
         let (ask, outcomes) = pending.into_parts();
         let rows = outcomes.values().filter(|outcome| matches!(outcome, Outcome::Row(_) | Outcome::Parked(_))).count();
@@ -370,40 +376,52 @@ impl<'a> Coordinator<'a> {
             *self.report.solved.entry(correct).or_default() += 1;
         }
         self.report.totals.problems += 1;
+        let mut answers = Answers { ask, attempts: Vec::with_capacity(rows), failures: Vec::new() };
+        let target = self.driver.options.target_rows;
+        let mut reached = false;
         for (index, outcome) in outcomes {
-            let Some(mut attempt) = self.row_of(&ask, index, outcome)? else { continue };
-            if let Some(rate) = pass_rate {
-                attempt.problem.meta.insert(META_PASS_RATE.into(), Scalar::Float(rate));
+            match self.row_of(&answers.ask, index, outcome)? {
+                Some(Ok(mut attempt)) => {
+                    if let Some(rate) = pass_rate {
+                        attempt.problem.meta.insert(META_PASS_RATE.into(), Scalar::Float(rate));
+                    }
+                    self.count_row(&attempt);
+                    answers.attempts.push(attempt);
+                }
+                Some(Err(failure)) => {
+                    self.report.fail(failure.clone());
+                    answers.failures.push(failure);
+                }
+                None => self.report.not_asked += 1,
             }
-            self.count_row(&attempt);
-            sink(attempt).map_err(RunError::Sink)?;
-            if self.driver.options.target_rows.is_some_and(|target| self.report.totals.accepted >= target) {
-                return Ok(true);
+            reached = target.is_some_and(|target| self.report.totals.accepted >= target);
+            if reached {
+                break;
             }
         }
-        Ok(false)
+        sink(answers).map_err(RunError::Sink)?;
+        Ok(reached)
     }
 
-    /// The row of an outcome; one that has none is counted.
-    fn row_of(&mut self, ask: &Ask, index: u32, outcome: Outcome) -> Result<Option<Attempt>, RunError> {
-        match outcome {
+    /// The row of an outcome or why there is none; `None` where nobody was asked.
+    fn row_of(&mut self, ask: &Ask, index: u32, outcome: Outcome) -> Result<Option<Result<Attempt, Failure>>, RunError> {
+        Ok(match outcome {
             Outcome::Row(attempt) => {
                 self.waiting_bytes -= text_bytes(&attempt);
-                return Ok(Some(*attempt));
+                Some(Ok(*attempt))
             }
-            Outcome::Parked(verdict) => match self.fetch_parked(ask, index)? {
-                Ok(attempt) => return Ok(Some(Attempt { verdict, ..attempt })),
-                Err(error) => self.report.fail(Failure {
+            Outcome::Parked(verdict) => Some(match self.fetch_parked(ask, index)? {
+                Ok(attempt) => Ok(Attempt { verdict, ..attempt }),
+                Err(error) => Err(Failure {
                     problem_id: ask.problem.problem_id.clone(),
                     sample_index: index,
                     reason: error.reason().to_owned(),
                     message: error.to_string(),
                 }),
-            },
-            Outcome::Failed(failure) => self.report.fail(failure),
-            Outcome::NotAsked => self.report.not_asked += 1,
-        }
-        Ok(None)
+            }),
+            Outcome::Failed(failure) => Some(Err(failure)),
+            Outcome::NotAsked => None,
+        })
     }
 
     fn fetch_parked(&self, ask: &Ask, index: u32) -> Result<Result<Attempt, GenerateError>, RunError> {

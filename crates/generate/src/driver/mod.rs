@@ -15,6 +15,8 @@ mod pending;
 mod report;
 mod task;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use potstill_data::{Attempt, Verdict};
@@ -33,6 +35,17 @@ pub type Judge<'a> = dyn Fn(&Attempt) -> Verdict + Sync + 'a;
 
 /// An error of whoever gives problems or takes rows.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What came of one ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// The ask.
+    pub ask: Ask,
+    /// The samples answered, by their index.
+    pub attempts: Vec<Attempt>,
+    /// The samples that failed for good, by their index.
+    pub failures: Vec<Failure>,
+}
 
 /// Everything that a run needs besides its problems and the place for its rows.
 pub struct Driver<'a> {
@@ -82,10 +95,38 @@ impl Driver<'_> {
         asks: impl Iterator<Item = Result<Ask, BoxError>>,
         sink: &mut dyn FnMut(Attempt) -> Result<(), BoxError>,
     ) -> Result<RunReport, RunError> {
+        self.each(asks.map(|ask| Ok(((), ask?))), &mut |(), answers| answers.attempts.into_iter().try_for_each(&mut *sink))
+    }
+
+    /// Like [`Driver::run`] for whoever needs to know what came of each ask: every item goes along with its ask and comes
+    /// back with what was answered to it, in order, also where nothing was. A run that ends early
+    /// ([`RunReport::stopped`]) does not come to all of them.
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    ///
+    /// # Panics
+    /// As [`Driver::run`].
+    pub fn each<T>(
+        &self,
+        items: impl Iterator<Item = Result<(T, Ask), BoxError>>,
+        sink: &mut dyn FnMut(T, Answers) -> Result<(), BoxError>,
+    ) -> Result<RunReport, RunError> {
         self.options.check(self.judge.is_some(), &*self.generator)?;
         if let Some(journal) = &self.journal {
             journal.refresh().map_err(GenerateError::from)?;
         }
-        judge::with_judges(self.judge, |judges| coordinator::Coordinator::new(self, judges).run(asks, sink))
+        let under_way: RefCell<VecDeque<T>> = RefCell::default();
+        let asks = items.map(|item| {
+            let (item, ask) = item?;
+            under_way.borrow_mut().push_back(item);
+            Ok(ask)
+        });
+        let mut deliver = |answers: Answers| {
+            let item = under_way.borrow_mut().pop_front();
+            // The coordinator answers each ask that it took once, in their order.
+            item.map_or_else(|| Err(BoxError::from("an answer to no question")), |item| sink(item, answers))
+        };
+        judge::with_judges(self.judge, |judges| coordinator::Coordinator::new(self, judges).run(asks, &mut deliver))
     }
 }

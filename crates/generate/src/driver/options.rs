@@ -1,8 +1,11 @@
 //! How a run asks.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::error::GenerateError;
 use crate::request::{Generator, Sampling};
 
@@ -34,10 +37,15 @@ pub struct RunOptions {
     pub target_rows: Option<u64>,
     /// The most that this run may spend, in USD, beside the teacher's own cap.
     pub max_cost_usd: Option<f64>,
+    /// A budget shared with other runs of the same stage, in place of one made of `max_cost_usd`. Its parent is the
+    /// generator's own.
+    pub budget: Option<Arc<Budget>>,
     /// The most requests in flight, where that is fewer than the generator allows.
     pub max_concurrency: Option<usize>,
     /// Problems begun and not yet written, at most. One slow reply holds back the rows behind it, not the requests.
     pub lookahead: usize,
+    /// How long the run may take, in seconds; what is not asked by then stays for another one.
+    pub max_seconds: Option<f64>,
     /// How long requests on the wire may take to come home when a run ends early, in seconds: they are paid.
     pub grace_seconds: f64,
 }
@@ -50,8 +58,10 @@ impl Default for RunOptions {
             stop_when: None,
             target_rows: None,
             max_cost_usd: None,
+            budget: None,
             max_concurrency: None,
             lookahead: 16_384,
+            max_seconds: None,
             grace_seconds: 5.0,
         }
     }
@@ -68,6 +78,9 @@ impl RunOptions {
         }
         if self.max_concurrency == Some(0) {
             return wrong("max_concurrency", "expected at least 1, found 0".into());
+        }
+        if let Some(seconds) = self.max_seconds.filter(|seconds| !seconds.is_finite() || *seconds <= 0.0) {
+            return wrong("max_seconds", format!("expected more than 0, found {seconds}"));
         }
         for (field, value, most) in [("temperature", self.sampling.temperature, 100.0), ("top_p", self.sampling.top_p, 1.0)] {
             if let Some(value) = value.filter(|value| !(0.0..=most).contains(value)) {

@@ -39,6 +39,8 @@ pub enum Stopped {
     Target,
     /// The money is spent.
     Budget,
+    /// `max_seconds` are over.
+    Time,
     /// Somebody cancelled it.
     Cancelled,
 }
@@ -71,7 +73,7 @@ pub struct RunReport {
     pub estimated: u64,
     /// What all rows cost when they were bought, those from the journal included, in USD; absent without a price.
     pub cost_usd: Option<f64>,
-    /// Samples that were not asked because the money was spent or the run was cancelled.
+    /// Samples of problems begun that were not asked, because the run ended early.
     pub not_asked: u64,
     /// Problems by how many of their attempts are correct, where there is a judge.
     pub solved: BTreeMap<u32, u64>,
@@ -91,5 +93,41 @@ impl RunReport {
         if self.failed.len() < KEPT_FAILURES {
             self.failed.push(failure);
         }
+    }
+
+    /// Adds what came of another run of the same stage.
+    pub fn add(&mut self, other: Self) {
+        self.totals.add(&other.totals);
+        for (reason, count) in other.failures {
+            *self.failures.entry(reason).or_default() += count;
+        }
+        let room = KEPT_FAILURES.saturating_sub(self.failed.len());
+        self.failed.extend(other.failed.into_iter().take(room));
+        self.truncated += other.truncated;
+        self.estimated += other.estimated;
+        self.cost_usd = [self.cost_usd, other.cost_usd].into_iter().flatten().reduce(|a, b| a + b);
+        self.not_asked += other.not_asked;
+        for (correct, problems) in other.solved {
+            *self.solved.entry(correct).or_default() += problems;
+        }
+        self.judge_panics += other.judge_panics;
+        self.stopped = other.stopped.or(self.stopped);
+    }
+}
+
+impl Progress {
+    /// Adds the counts of another run; what is in flight is that run's.
+    pub fn add(&mut self, other: &Self) {
+        self.problems += other.problems;
+        self.rows += other.rows;
+        self.accepted += other.accepted;
+        self.replies += other.replies;
+        self.cached += other.cached;
+        self.failed += other.failed;
+        self.in_flight = other.in_flight;
+        self.retries += other.retries;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.spent_usd += other.spent_usd;
     }
 }

@@ -40,6 +40,11 @@ impl Index {
         self.0.entry(half(key)).or_insert(place);
     }
 
+    /// The record of a key stands elsewhere now.
+    pub(super) fn point(&mut self, key: &RequestKey, place: Place) {
+        self.0.insert(half(key), place);
+    }
+
     pub(super) fn get(&self, key: &RequestKey) -> Option<Place> {
         self.0.get(&half(key)).copied()
     }

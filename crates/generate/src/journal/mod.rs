@@ -9,9 +9,11 @@
 //! The key is a hash of what was asked ([`RequestKey`]) and of nothing else: not of the stage, the pipeline, the rest
 //! of the data set or the server's address. Raw replies are kept, so that whatever reads them can change for free.
 
+mod compact;
 mod frame;
 mod index;
 mod key;
+mod packed;
 mod record;
 mod segment;
 mod writer;
@@ -21,10 +23,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use compact::Compacted;
 pub use key::{KeyMaker, RequestKey};
 
 use crate::request::Record;
 use index::{Index, Place};
+use packed::Packed;
 use segment::Segment;
 use writer::Writer;
 
@@ -97,8 +101,27 @@ pub struct Journal {
 #[derive(Debug, Default)]
 struct State {
     index: Index,
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Part>,
     stats: JournalStats,
+}
+
+/// One file of the journal.
+#[derive(Debug, Clone)]
+enum Part {
+    Log(Arc<Segment>),
+    Packed(Arc<Packed>),
+    /// Packed into another one; its number stays taken.
+    Gone,
+}
+
+impl Part {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Log(segment) => segment.path(),
+            Self::Packed(packed) => packed.path(),
+            Self::Gone => Path::new(""),
+        }
+    }
 }
 
 impl Journal {
@@ -119,21 +142,34 @@ impl Journal {
     /// As [`Journal::open`].
     pub fn refresh(&self) -> Result<(), JournalError> {
         let mut state = self.state();
-        for path in segment::list(&self.dir)? {
-            if !state.segments.iter().any(|segment| segment.path() == path) {
-                // A segment that vanished between listing and opening was an empty one given up by its writer.
-                let Some(segment) = Segment::open(path)? else { continue };
-                state.segments.push(Arc::new(segment));
+        // Logs first: of a log that is packed just now, one or the other is there.
+        for path in segment::list(&self.dir, segment::EXTENSION)?.into_iter().chain(segment::list(&self.dir, packed::EXTENSION)?) {
+            if state.segments.iter().any(|part| part.path() == path) {
+                continue;
             }
+            // A file that vanished between listing and opening was empty and given up, or is packed elsewhere.
+            let part = if path.extension().is_some_and(|ending| ending == packed::EXTENSION) {
+                Packed::open(path)?.map(|packed| Part::Packed(Arc::new(packed)))
+            } else {
+                Segment::open(path)?.map(|segment| Part::Log(Arc::new(segment)))
+            };
+            state.segments.extend(part);
         }
         let State { index, segments, stats } = &mut *state;
-        for (number, segment) in segments.iter().enumerate() {
-            let scan = segment.scan(&mut |key, offset| index.insert(&key, Place::new(number, offset)))?;
-            stats.torn_bytes += scan.torn_bytes;
-            stats.damaged_bytes += scan.damaged_bytes;
+        for (number, part) in segments.iter().enumerate() {
+            let mut found = |key: RequestKey, place| index.insert(&key, Place::new(number, place));
+            match part {
+                Part::Log(segment) => {
+                    let scan = segment.scan(&mut found)?;
+                    stats.torn_bytes += scan.torn_bytes;
+                    stats.damaged_bytes += scan.damaged_bytes;
+                }
+                Part::Packed(packed) => packed.keys(&mut found)?,
+                Part::Gone => {}
+            }
         }
         stats.records = index.len();
-        stats.segments = segments.len();
+        stats.segments = segments.iter().filter(|part| !matches!(part, Part::Gone)).count();
         Ok(())
     }
 
@@ -142,13 +178,16 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`].
     pub fn get(&self, key: &RequestKey) -> Result<Option<Record<'static>>, JournalError> {
-        let (segment, offset) = {
+        let (part, place) = {
             let state = self.state();
             let Some(place) = state.index.get(key) else { return Ok(None) };
-            (Arc::clone(&state.segments[place.segment()]), place.offset())
+            (state.segments[place.segment()].clone(), place.offset())
         };
-        let Some(payload) = segment.read(offset, key)? else { return Ok(None) };
-        Ok(record::decode(&payload))
+        match part {
+            Part::Log(segment) => Ok(segment.read(place, key)?.and_then(|payload| record::decode(&payload))),
+            Part::Packed(packed) => packed.read(place, key),
+            Part::Gone => Ok(None),
+        }
     }
 
     /// Whether a reply is stored.
@@ -193,8 +232,10 @@ impl Journal {
     /// Takes over a segment whose writer is gone, or starts a new one.
     fn start_writer(&self) -> Result<Writer, JournalError> {
         let mut state = self.state();
-        for (number, segment) in state.segments.iter().enumerate() {
-            if let Some(file) = segment.claim()? {
+        for (number, part) in state.segments.iter().enumerate() {
+            if let Part::Log(segment) = part
+                && let Some(file) = segment.claim()?
+            {
                 return Writer::start(Arc::clone(segment), number, file);
             }
         }
@@ -202,7 +243,7 @@ impl Journal {
         let Some(file) = segment.claim()? else {
             return Err(JournalError::Stopped { path: segment.path().to_owned(), reason: "another process locked it".into() });
         };
-        state.segments.push(Arc::clone(&segment));
+        state.segments.push(Part::Log(Arc::clone(&segment)));
         let number = state.segments.len() - 1;
         Writer::start(segment, number, file)
     }

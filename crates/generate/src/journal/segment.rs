@@ -2,14 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::frame::{self, HEADER, Header, MAGIC};
 use super::{JournalError, RequestKey};
 
-const EXTENSION: &str = "journal";
+pub(super) const EXTENSION: &str = "journal";
 
 /// A segment file, open for reading.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ pub(super) struct Scan {
     pub(super) damaged_bytes: u64,
 }
 
-/// The segments of a folder, in a stable order.
-pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+/// The files of a folder with some ending, in a stable order.
+pub(super) fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, JournalError> {
     let fail = |error| JournalError::io("list the folder", dir, error);
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if path.extension().is_some_and(|extension| extension == ending) {
             paths.push(path);
         }
     }
@@ -81,13 +81,18 @@ impl Segment {
         let fail = |action| move |error| JournalError::io(action, &self.path, error);
         let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            // Not ours to write, or packed by another process meanwhile.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => return Ok(None),
             Err(error) => return Err(fail("open for writing")(error)),
         };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(fail("lock")(error)),
+        }
+        // Packed and removed between opening and locking: what is written there would be lost.
+        if file.metadata().map_err(fail("read"))?.nlink() == 0 {
+            return Ok(None);
         }
         // Whatever another process appended between our scan and this lock belongs to the journal.
         let length = file.metadata().map_err(fail("read"))?.len();

@@ -11,6 +11,7 @@ use super::wire;
 use crate::budget::Reservation;
 use crate::error::GenerateError;
 use crate::request::{ChatRequest, Completion, Usage};
+use crate::tokens;
 
 /// Backoff of failures and of being turned away: the first bound, and the largest.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -76,10 +77,10 @@ impl OpenAi {
         });
         match result {
             Ok(answer) => {
-                let usage = complete_usage(request, answer.reply.usage, &answer.reply.choices);
+                let usage = self.complete_usage(request, answer.reply.usage, &answer.reply.choices);
                 reservation.settle(answer.reply.cost_usd.or_else(|| Some(self.config.price?.cost(&usage))).unwrap_or(0.0));
                 self.rate.settle(reserved_tokens, Some((usage.prompt_tokens.unwrap_or(0), usage.completion_tokens.unwrap_or(0))));
-                slot.close(&Outcome::Answered);
+                slot.close(&Outcome::Answered(usage.completion_tokens.unwrap_or(0)));
                 Ok(Ok(answer))
             }
             Err(fault) => {
@@ -170,7 +171,7 @@ impl OpenAi {
         cost_usd: Option<f64>,
         latency: Duration,
     ) -> Completion {
-        let usage = complete_usage(request, usage, std::slice::from_ref(&choice));
+        let usage = self.complete_usage(request, usage, std::slice::from_ref(&choice));
         Completion {
             cost_usd: cost_usd.or_else(|| Some(self.config.price?.cost(&usage))),
             finish_reason: finish_reason(request, &choice, &usage),
@@ -183,24 +184,29 @@ impl OpenAi {
             ..Completion::default()
         }
     }
+
+    /// The usage with what the server did not count counted here and marked: by the model's tokenizer where there is one.
+    fn complete_usage(&self, request: &ChatRequest, usage: Usage, choices: &[Choice]) -> Usage {
+        if usage.prompt_tokens.is_some() && usage.completion_tokens.is_some() {
+            return usage;
+        }
+        let count = |text: &str| self.counter.as_ref().map_or_else(|| tokens::about(text), |counter| counter(text));
+        let of_choice = |choice: &Choice| count(choice.reasoning.as_deref().unwrap_or_default()) + count(&choice.response);
+        // What a chat template puts around each turn.
+        let prompt = || request.messages.iter().map(|turn| 4 + count(&turn.content)).sum::<u32>();
+        Usage {
+            estimated: true,
+            prompt_tokens: usage.prompt_tokens.or_else(|| Some(prompt())),
+            completion_tokens: usage.completion_tokens.or_else(|| Some(choices.iter().map(of_choice).sum())),
+            ..usage
+        }
+    }
 }
 
 fn is_empty(choice: &Choice) -> bool {
     // Cut before any visible text (hidden reasoning), or withheld by a filter: that is the model's answer.
     let no_text = choice.response.is_empty() && choice.reasoning.is_none();
     no_text && !matches!(choice.finish_reason.as_str(), "length" | "content_filter" | "refusal")
-}
-
-fn complete_usage(request: &ChatRequest, usage: Usage, choices: &[Choice]) -> Usage {
-    let about = |text: Option<&str>| text.map_or(0, wire::tokens_about);
-    let reasoning: u32 = choices.iter().map(|choice| about(choice.reasoning.as_deref())).sum();
-    let response: u32 = choices.iter().map(|choice| about(Some(&choice.response))).sum();
-    Usage {
-        estimated: usage.estimated || usage.prompt_tokens.is_none() || usage.completion_tokens.is_none(),
-        prompt_tokens: usage.prompt_tokens.or_else(|| Some(wire::prompt_tokens_about(&request.messages))),
-        completion_tokens: usage.completion_tokens.or(Some(reasoning + response)),
-        ..usage
-    }
 }
 
 /// Some servers do not say why they stopped; a reply as long as it may be was cut.

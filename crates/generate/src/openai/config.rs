@@ -50,6 +50,10 @@ pub struct OpenAiConfig {
     /// seconds.
     #[serde(default = "defaults::patience_seconds")]
     pub patience_seconds: f64,
+    /// The model's tokenizer, a `tokenizer.json` or the folder that holds it: counts what the server does not count, and
+    /// prompts for `plan`. Without it such counts are rough guesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// The service's limit of requests per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
@@ -148,6 +152,7 @@ impl OpenAiConfig {
             timeout_seconds: defaults::timeout_seconds(),
             retries: defaults::retries(),
             patience_seconds: defaults::patience_seconds(),
+            tokenizer: None,
             requests_per_minute: None,
             tokens_per_minute: None,
             price: None,
@@ -201,6 +206,16 @@ impl OpenAiConfig {
                 return Err(wrong(field, format!("expected more than 0 and at most 1000000, found {value}")));
             }
         }
+        // A header that carries a key would put it into a file that is made to be shared.
+        if let Some(name) = self.headers.keys().find(|name| carries_a_key(name)) {
+            return Err(wrong(
+                &format!("headers.{name}"),
+                "carries a key, which belongs in api_key_env (and api_key_header names the header)",
+            ));
+        }
+        if self.batch.is_some() && self.choices_per_request > 1 {
+            return Err(wrong("choices_per_request", "a batch API is asked for one choice a request"));
+        }
         self.price.map_or(Ok(()), |price| price.check())?;
         match (self.max_cost_usd, self.price) {
             (Some(_), None) => Err(wrong("max_cost_usd", "needs `price`: what a token costs is never guessed")),
@@ -211,7 +226,9 @@ impl OpenAiConfig {
 }
 
 fn check_url(text: &str) -> Result<(), GenerateError> {
-    let url = reqwest::Url::parse(text).map_err(|error| wrong("base_url", format!("`{text}` is no address: {error}")))?;
+    // An address with a key in it is not repeated.
+    let shown = if text.contains(['@', '?']) { "this" } else { text };
+    let url = reqwest::Url::parse(text).map_err(|error| wrong("base_url", format!("`{shown}` is no address: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("base_url", format!("expected http:// or https://, found {}://", url.scheme())));
     }
@@ -219,6 +236,11 @@ fn check_url(text: &str) -> Result<(), GenerateError> {
         return Err(wrong("base_url", "holds a user name, a password or a query; keys belong in api_key_env"));
     }
     Ok(())
+}
+
+fn carries_a_key(header: &str) -> bool {
+    let name = header.to_ascii_lowercase();
+    name.ends_with("token") || ["authorization", "api-key", "apikey", "secret", "cookie"].iter().any(|word| name.contains(word))
 }
 
 pub(super) fn wrong(field: &str, message: impl Into<String>) -> GenerateError {

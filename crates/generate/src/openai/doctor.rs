@@ -22,8 +22,10 @@ pub struct EndpointReport {
 /// What a tiny chat showed.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatReport {
-    /// From sending to the last byte, in milliseconds.
+    /// From sending to the last byte, in milliseconds, making the connection included.
     pub latency_ms: u64,
+    /// The same on a connection that was there, in milliseconds: the median of what was asked after the first.
+    pub warm_latency_ms: Option<u64>,
     /// The head of the reply.
     pub reply: String,
     /// The reply came with its reasoning told apart, or with tags that tell it apart.
@@ -53,6 +55,14 @@ impl OpenAi {
         reports
     }
 
+    /// The models that the first server offers.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub async fn list_models(&self) -> Result<Vec<String>, String> {
+        self.models(0).await
+    }
+
     async fn models(&self, server: usize) -> Result<Vec<String>, String> {
         let body = self.sender.get(server, "models").await.map_err(|fault| fault.message)?;
         let listed: Value = serde_json::from_slice(&body).map_err(|error| format!("no JSON: {error}"))?;
@@ -71,16 +81,20 @@ impl OpenAi {
             ("stream", json!({ "stream": true })),
             ("max_completion_tokens", json!({ "max_completion_tokens": 16 })),
         ];
-        let mut parameters = Vec::new();
+        let (mut parameters, mut warm) = (Vec::new(), Vec::new());
         for (name, wish) in wishes {
             let Value::Object(wish) = wish else { continue };
-            let result = self.try_with(server, wish).await.and_then(|reply| granted(name, &reply));
-            parameters.push((name.to_owned(), result));
+            let began = Instant::now();
+            let result = self.try_with(server, wish).await;
+            warm.extend(result.is_ok().then(|| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
+            parameters.push((name.to_owned(), result.and_then(|reply| granted(name, &reply))));
         }
+        warm.sort_unstable();
         let choice = reply.choices.first();
         let text = choice.map(|choice| choice.response.chars().take(HEAD).collect());
         Ok(ChatReport {
             latency_ms,
+            warm_latency_ms: warm.get(warm.len() / 2).copied(),
             reply: text.unwrap_or_default(),
             reasoning: choice.is_some_and(|choice| choice.reasoning.is_some()),
             usage: reply.usage.completion_tokens.is_some(),

@@ -9,11 +9,16 @@ mod client;
 mod config;
 mod doctor;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod limits;
 mod reply;
 mod send;
 mod stream;
 mod wire;
+
+#[cfg(test)]
+mod corpus_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +30,9 @@ pub use doctor::{ChatReport, EndpointReport};
 
 use crate::budget::{Budget, Price};
 use crate::error::GenerateError;
-use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, Record};
+use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, Record, Tools};
 use crate::secret::SecretKey;
+use crate::tokens::TokenCounter;
 use limits::rate::Rate;
 use limits::retries::RetryBudget;
 use limits::router::Router;
@@ -37,13 +43,13 @@ pub(crate) const KIND: GeneratorKind = GeneratorKind {
     name: "openai",
     about: "any OpenAI-compatible endpoint (hosted, vLLM, SGLang, llama.cpp, …)",
     schema: || schemars::schema_for!(OpenAiConfig),
-    build: |settings, key| {
+    build: |settings, Tools { key, counter }| {
         let config: OpenAiConfig = serde_json::from_value(settings)
             .map_err(|error| GenerateError::Config { field: "teacher".into(), message: error.to_string() })?;
         if config.batch.is_some() {
-            return Ok(Arc::new(batch::BatchOpenAi::new(config, key)?));
+            return Ok(Arc::new(batch::BatchOpenAi::new(config, key)?.counting(counter)));
         }
-        Ok(Arc::new(OpenAi::new(config, key)?))
+        Ok(Arc::new(OpenAi::new(config, key)?.counting(counter)))
     },
 };
 
@@ -55,6 +61,7 @@ pub struct OpenAi {
     rate: Rate,
     retries: RetryBudget,
     budget: Arc<Budget>,
+    counter: Option<TokenCounter>,
 }
 
 impl OpenAi {
@@ -72,8 +79,20 @@ impl OpenAi {
             rate: Rate::new(config.requests_per_minute, config.tokens_per_minute),
             retries: RetryBudget::new(config.max_concurrency),
             budget: Budget::new(config.max_cost_usd, None),
+            counter: None,
             config,
         })
+    }
+
+    /// Counts by this tokenizer what the server does not count.
+    #[must_use]
+    pub fn counting(mut self, counter: Option<TokenCounter>) -> Self {
+        self.set_counter(counter);
+        self
+    }
+
+    fn set_counter(&mut self, counter: Option<TokenCounter>) {
+        self.counter = counter;
     }
 
     /// The settings it was made of.

@@ -79,16 +79,11 @@ pub(super) fn prompt_tokens_at_most(messages: &[Message]) -> u32 {
     u32::try_from(prompt_bytes(messages) + 32 * (messages.len() + 1)).unwrap_or(u32::MAX)
 }
 
-/// A guess at a prompt's tokens, for rate limits and where the server did not count.
+/// A guess at a prompt's tokens, for rate limits.
 pub(super) fn prompt_tokens_about(messages: &[Message]) -> u32 {
     u32::try_from(prompt_bytes(messages).div_ceil(4) + 4 * messages.len()).unwrap_or(u32::MAX)
 }
 
 fn prompt_bytes(messages: &[Message]) -> usize {
     messages.iter().map(|message| message.role.len() + message.content.len()).sum()
-}
-
-/// A guess at the tokens of a text whose server did not count them.
-pub(super) fn tokens_about(text: &str) -> u32 {
-    u32::try_from(text.len().div_ceil(4)).unwrap_or(u32::MAX)
 }

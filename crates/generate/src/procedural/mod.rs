@@ -21,8 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use problems::{ProblemSpec, Problems, Task};
 
 use crate::error::GenerateError;
-use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, Usage};
-use crate::secret::SecretKey;
+use crate::request::{ChatRequest, Completion, Generator, GeneratorKind, Tools, Usage};
 
 /// How much of its search the procedural teacher writes down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -209,7 +208,7 @@ pub(crate) const KIND: GeneratorKind = GeneratorKind {
     build,
 };
 
-fn build(settings: serde_json::Value, _key: Option<SecretKey>) -> Result<Arc<dyn Generator>, GenerateError> {
+fn build(settings: serde_json::Value, _tools: Tools) -> Result<Arc<dyn Generator>, GenerateError> {
     let config: ProceduralConfig =
         serde_json::from_value(settings).map_err(|e| GenerateError::Config { field: "procedural".to_owned(), message: e.to_string() })?;
     Ok(Arc::new(Procedural::new(config)?))

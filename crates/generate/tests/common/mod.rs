@@ -26,15 +26,36 @@ pub struct Behaviour {
     pub reasoning_bytes: usize,
     /// 429 above this many in flight.
     pub limit: Option<usize>,
+    /// So many requests are worked on at once; the others wait without end and without a word.
+    pub places: Option<usize>,
     /// Shares of requests that go wrong, by kind.
     pub faults: Faults,
     /// A `Retry-After` on each 429, in seconds.
     pub retry_after: Option<f64>,
     /// Leave `usage` out.
     pub no_usage: bool,
+    /// Repeats the key that it was sent, in replies and errors.
+    pub echo_key: bool,
     /// Understands `n`.
     pub many: bool,
     pub seed: u64,
+}
+
+impl Behaviour {
+    /// Answers at once, in few words.
+    pub const NONE: Self = Self {
+        latency_ms: 0,
+        spread_ms: 0,
+        reasoning_bytes: 0,
+        limit: None,
+        places: None,
+        faults: Faults::NONE,
+        retry_after: None,
+        no_usage: false,
+        echo_key: false,
+        many: false,
+        seed: 0,
+    };
 }
 
 /// Shares of requests, each from 0 to 1.
@@ -50,7 +71,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The mix of issue 3's table.
+    pub const NONE: Self = Self { busy: 0.0, error: 0.0, cut: 0.0, half_json: 0.0, length: 0.0, empty: 0.0, slow: 0.0 };
+    /// The mix of the benchmark's table.
     pub const TABLE: Self = Self { busy: 0.05, error: 0.03, cut: 0.01, half_json: 0.01, length: 0.01, empty: 0.005, slow: 0.02 };
 }
 
@@ -69,6 +91,7 @@ pub struct Seen {
 pub struct Mock {
     pub behaviour: Behaviour,
     pub seen: Seen,
+    places: Option<tokio::sync::Semaphore>,
 }
 
 /// A number from 0 to 1 that depends on nothing but its arguments.
@@ -80,7 +103,7 @@ fn draw(seed: u64, what: &str, question: &str) -> f64 {
 
 /// Starts the mock on the current runtime.
 pub async fn start(behaviour: Behaviour) -> (SocketAddr, Arc<Mock>) {
-    let mock = Arc::new(Mock { behaviour, seen: Seen::default() });
+    let mock = Arc::new(Mock { behaviour, seen: Seen::default(), places: behaviour.places.map(tokio::sync::Semaphore::new) });
     let app = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(|| async { axum::Json(json!({"object": "list", "data": [{"id": "mock"}]})) }))
@@ -164,11 +187,17 @@ async fn chat(State(mock): State<Arc<Mock>>, headers: HeaderMap, body: Bytes) ->
     if kind == Some(0) {
         return busy(b);
     }
+    let place = match &mock.places {
+        Some(places) => Some(places.acquire().await.unwrap()),
+        None => None,
+    };
     tokio::time::sleep(latency).await;
+    drop(place);
     let truncated = draw(b.seed, "length", &question) < f.length;
-    let reply = reply(b, &request, &question, truncated);
+    let key = headers.get("authorization").filter(|_| b.echo_key).map_or("", |key| key.to_str().unwrap());
+    let reply = reply(b, &request, &question, truncated).replace("The answer is", &format!("{key} The answer is"));
     match kind {
-        Some(1) => (StatusCode::INTERNAL_SERVER_ERROR, "{\"error\":{\"message\":\"engine died\"}}").into_response(),
+        Some(1) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{{\"error\":{{\"message\":\"engine died {key}\"}}}}")).into_response(),
         Some(2) => {
             let half = Bytes::copy_from_slice(&reply.as_bytes()[..reply.len() / 2]);
             let pieces = [Ok(half), Err(std::io::Error::other("cut"))];

@@ -113,6 +113,11 @@ impl<C> StageContext<'_, C> {
         });
     }
 
+    /// Money that left, in US dollars: counts for the run also if the stage fails in the end.
+    pub fn pay(&self, usd: f64) {
+        self.events.pay(self.name, usd);
+    }
+
     /// Says a line to the user.
     pub fn message(&self, level: Level, text: impl Into<String>) {
         self.events.send(Event::Message { stage: Some(self.name.to_owned()), level, text: text.into() });

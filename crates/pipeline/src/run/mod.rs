@@ -36,7 +36,7 @@ pub struct StageResult {
     pub dropped: BTreeMap<String, u64>,
     /// Tokens exchanged with a teacher.
     pub tokens: Tokens,
-    /// What it cost, in US dollars.
+    /// What its rows cost when they were bought, in US dollars. What is paid now goes to [`StageContext::pay`].
     pub cost_usd: Option<f64>,
     /// Results of evaluations; the summary adds the stage's name to each.
     pub evals: Vec<Value>,
@@ -241,7 +241,7 @@ impl<C: Sync> Job<'_, C> {
     fn report(&self, states: Vec<schedule::State>, events: &Events, folder: std::path::PathBuf) -> RunReport {
         let mut report = RunReport {
             outcome: Outcome::Done,
-            summary: RunSummary::new(events.seconds()),
+            summary: RunSummary::new(events.seconds(), events.paid_in_all()),
             artifacts: Vec::new(),
             failures: Vec::new(),
             not_run: Vec::new(),
@@ -250,7 +250,7 @@ impl<C: Sync> Job<'_, C> {
         for ((_, node), state) in self.pipeline.nodes().iter().enumerate().zip(states).filter(|((index, _), _)| self.selected[*index]) {
             match state {
                 schedule::State::Done(done) => {
-                    report.summary.add(&node.name, &done);
+                    report.summary.add(&node.name, &done, events.paid(&node.name));
                     report.artifacts.push((node.name.clone(), done.artifact));
                 }
                 schedule::State::Failed(error) if error.class() != ErrorClass::Cancelled => {

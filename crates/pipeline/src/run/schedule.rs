@@ -20,13 +20,6 @@ pub(super) struct Done {
     pub(super) seconds: f64,
 }
 
-impl Done {
-    /// What the stage cost in this run.
-    pub(super) fn cost_usd(&self) -> Option<f64> {
-        self.artifact.manifest.cost_usd.filter(|_| !self.cached)
-    }
-}
-
 /// Where a stage stands.
 #[derive(Debug)]
 pub(super) enum State {
@@ -140,6 +133,7 @@ impl<'j, C: Sync> Schedule<'j, '_, C> {
 
     fn finish(&mut self, index: usize, result: Result<Done, StageError>) {
         let stage = self.job.pipeline.nodes()[index].name.clone();
+        let cost_usd = self.events.paid(&stage);
         self.states[index] = match result {
             Ok(done) => {
                 let manifest = &done.artifact.manifest;
@@ -148,7 +142,7 @@ impl<'j, C: Sync> Schedule<'j, '_, C> {
                     cached: done.cached,
                     rows: manifest.rows(),
                     seconds: done.seconds,
-                    cost_usd: done.cost_usd(),
+                    cost_usd,
                     dropped: manifest.dropped.clone(),
                 });
                 State::Done(Box::new(done))

@@ -12,7 +12,7 @@ use super::schedule::Done;
 pub struct RunSummary {
     /// Wall-clock seconds of the run.
     pub seconds: f64,
-    /// What the run cost, in US dollars; what was cached costs nothing again.
+    /// What the run paid, in US dollars, for stages that failed too; what was cached or journaled costs nothing again.
     pub cost_usd: f64,
     /// The stages that are in the store, in topological order.
     pub stages: Vec<StageSummary>,
@@ -33,18 +33,23 @@ pub struct StageSummary {
     pub seconds: f64,
     /// Whether nothing had to run.
     pub cached: bool,
+    /// What its rows cost when they were bought, in this run or an earlier one, in US dollars.
+    #[serde(default)]
+    pub cost_usd: Option<f64>,
+    /// What it paid in this run, in US dollars.
+    #[serde(default)]
+    pub paid_usd: Option<f64>,
     /// Rows dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
 }
 
 impl RunSummary {
-    pub(super) fn new(seconds: f64) -> Self {
-        Self { seconds, cost_usd: 0.0, stages: Vec::new(), evals: Vec::new() }
+    pub(super) fn new(seconds: f64, cost_usd: f64) -> Self {
+        Self { seconds, cost_usd, stages: Vec::new(), evals: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, name: &str, done: &Done) {
+    pub(super) fn add(&mut self, name: &str, done: &Done, paid_usd: Option<f64>) {
         let manifest = &done.artifact.manifest;
-        self.cost_usd += done.cost_usd().unwrap_or(0.0);
         self.evals.extend(manifest.evals.iter().map(|eval| named(name, eval)));
         self.stages.push(StageSummary {
             name: name.to_owned(),
@@ -52,6 +57,8 @@ impl RunSummary {
             rows: manifest.rows(),
             seconds: done.seconds,
             cached: done.cached,
+            cost_usd: manifest.cost_usd,
+            paid_usd,
             dropped: manifest.dropped.clone(),
         });
     }

@@ -48,7 +48,7 @@ pub struct Manifest {
     pub dropped: BTreeMap<String, u64>,
     /// Tokens exchanged with a teacher.
     pub tokens: Tokens,
-    /// What the stage cost, in US dollars.
+    /// What the stage's rows cost when they were bought, in US dollars.
     pub cost_usd: Option<f64>,
     /// Results of evaluations.
     pub evals: Vec<Value>,

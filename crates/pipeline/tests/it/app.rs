@@ -165,6 +165,7 @@ impl Stage<App> for Generate {
         let mut result = write(cx, "attempts", rows, self)?;
         result.tokens = Tokens { prompt: rows, completion: 10 * rows };
         result.cost_usd = Some(0.25);
+        cx.pay(0.25);
         Ok(result)
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use potstill_curate::text::apart;
 use potstill_data::{Attempt, Problem};
 use potstill_generate::Sampling;
-use potstill_generate::driver::{Driver, Prompt, RunOptions};
+use potstill_generate::driver::{Prompt, RunOptions};
 use potstill_model::generate::{Decoding, Finish, Generated, Progress, generate};
 use potstill_model::{CausalLm, ChatMessage, RenderOptions};
 use potstill_pipeline::{Input, StageContext, StageError};
@@ -17,6 +17,7 @@ use super::super::rows::parallel;
 use super::super::train::train_error;
 use super::{Eval, Graders, device_of};
 use crate::app::App;
+use crate::asking::Asking;
 
 /// Which weights to evaluate.
 pub(super) enum Weights {
@@ -162,23 +163,13 @@ impl<'a> Solver<'a> {
 
     /// One graded attempt of a teacher at each problem.
     pub(super) fn teacher(&self, name: &str) -> Result<Vec<Attempt>, StageError> {
-        let generator = self.cx.app.generator(name)?;
         let sampling = Sampling {
             seed: Some(self.cx.rng_seed("eval")),
             max_tokens: u32::try_from(self.eval.max_new_tokens).unwrap_or(u32::MAX),
             ..Sampling::default()
         };
         let options = RunOptions { sampling, ..RunOptions::default() };
-        let journal = super::super::generate::open_journal(self.cx, generator.journaled())?;
-        let driver = Driver {
-            runtime: self.cx.app.runtime(),
-            generator,
-            options: &options,
-            judge: None,
-            journal,
-            progress: &|_| {},
-            cancel: &|| self.cx.cancelled(),
-        };
+        let mut asking = Asking::new(self.cx, name, options)?;
         let prompt = Prompt::new(self.system.clone(), None).map_err(|e| StageError::config(e.to_string()))?;
         let mut attempts: BTreeMap<String, Attempt> = BTreeMap::new();
         let asks = self.problems.iter().map(|problem| Ok(prompt.ask(problem.clone())));
@@ -186,8 +177,8 @@ impl<'a> Solver<'a> {
             attempts.insert(attempt.problem.problem_id.clone(), attempt);
             Ok(())
         };
-        driver.run(asks, &mut sink).map_err(|e| StageError::failed(format!("the teacher `{name}` cannot be evaluated")).caused_by(e))?;
-        self.cx.check_cancelled()?;
+        asking.rows(asks, &mut sink)?;
+        asking.finish()?;
         // A problem without an answer counts against the teacher, as it does for a student.
         let silent = |problem: &Problem| Attempt {
             problem: problem.clone(),

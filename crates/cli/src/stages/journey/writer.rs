@@ -4,79 +4,61 @@
 //! composer: a text that changes the answer or loses the mistake is not used, and counted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use potstill_curate::journey::Draft;
-use potstill_data::{Attempt, Message, Problem};
+use potstill_data::Message;
 use potstill_generate::Sampling;
-use potstill_generate::driver::{Ask, Driver, RunOptions};
-use potstill_pipeline::{StageContext, StageError, Tokens};
+use potstill_generate::driver::{Ask, RunOptions};
+use potstill_pipeline::{StageContext, StageError, StageResult};
 
-use super::super::generate::{open_journal, run_error};
 use crate::app::App;
+use crate::asking::Asking;
 
 /// Asked when no prompt file is named.
 pub(super) const PROMPT: &str = "Rewrite this draft of a solution as one flowing train of thought in the first person. Keep every step, keep the mistake and the moment at which it is noticed, and keep the final answer exactly. Reply with the rewritten thought alone.\n\nProblem:\n{problem}\n\nDraft:\n{draft}";
 
 /// A teacher with its prompt.
-pub(super) struct Writer {
-    /// The teacher's name in the file.
-    pub(super) teacher: String,
-    /// The prompt with `{problem}` and `{draft}`.
-    pub(super) prompt: String,
-    /// Tokens of a rewritten thought at most.
-    pub(super) max_tokens: u32,
+pub(super) struct Writer<'a> {
+    asking: Asking<'a>,
+    prompt: String,
 }
 
-/// What writing cost.
-#[derive(Default)]
-pub(super) struct Spent {
-    pub(super) tokens: Tokens,
-    pub(super) cost_usd: Option<f64>,
-}
+impl<'a> Writer<'a> {
+    /// The teacher of that name with the prompt, in which `{problem}` and `{draft}` are replaced.
+    ///
+    /// # Errors
+    /// The teacher cannot be asked.
+    pub(super) fn new(cx: &'a StageContext<'a, App>, teacher: &str, prompt: String, max_tokens: u32) -> Result<Self, StageError> {
+        let sampling = Sampling { seed: Some(cx.rng_seed("journey/writer")), max_tokens, ..Sampling::default() };
+        let asking = Asking::new(cx, teacher, RunOptions { sampling, ..RunOptions::default() })?;
+        Ok(Self { asking, prompt })
+    }
 
-impl Writer {
     /// The rewritten thought of every draft by the draft's id; a draft without one was not answered.
     ///
     /// # Errors
     /// The teacher cannot be asked at all, or the run is cancelled.
-    pub(super) fn write(
-        &self,
-        cx: &StageContext<'_, App>,
-        drafts: &[&Draft],
-        spent: &mut Spent,
-    ) -> Result<BTreeMap<String, String>, StageError> {
-        let generator = cx.app.generator(&self.teacher)?;
-        let journal = open_journal(cx, generator.journaled())?;
-        let sampling = Sampling { seed: Some(cx.rng_seed("journey/writer")), max_tokens: self.max_tokens, ..Sampling::default() };
-        let options = RunOptions { sampling, ..RunOptions::default() };
-        let driver = Driver {
-            runtime: cx.app.runtime(),
-            generator,
-            options: &options,
-            judge: None,
-            journal,
-            progress: &|_| {},
-            cancel: &|| cx.cancelled(),
-        };
+    pub(super) fn write(&mut self, drafts: &[&Draft]) -> Result<BTreeMap<String, String>, StageError> {
         let mut written = BTreeMap::new();
-        let mut sink = |attempt: Attempt| {
-            written.insert(attempt.problem.problem_id, attempt.response);
+        let asks: Vec<(String, Ask)> = drafts.iter().map(|draft| (draft.sample_id.clone(), self.ask(draft))).collect();
+        self.asking.each(asks.into_iter().map(Ok), &mut |id, answers| {
+            written.extend(answers.attempts.into_iter().map(|attempt| (id.clone(), attempt.response)));
             Ok(())
-        };
-        let asks = drafts.iter().map(|draft| Ok(self.ask(draft)));
-        let report = driver.run(asks, &mut sink).map_err(run_error)?;
-        cx.check_cancelled()?;
-        spent.tokens.prompt += report.totals.prompt_tokens;
-        spent.tokens.completion += report.totals.completion_tokens;
-        spent.cost_usd = report.cost_usd.map(|usd| usd + spent.cost_usd.unwrap_or(0.0)).or(spent.cost_usd);
+        })?;
         Ok(written)
+    }
+
+    /// What writing took.
+    ///
+    /// # Errors
+    /// Every request failed.
+    pub(super) fn finish(self) -> Result<StageResult, StageError> {
+        self.asking.finish()
     }
 
     fn ask(&self, draft: &Draft) -> Ask {
         let thought = draft.reasoning.as_deref().unwrap_or(&draft.response);
         let text = self.prompt.replace("{problem}", &draft.right.problem.prompt).replace("{draft}", thought);
-        let problem = Problem { problem_id: draft.sample_id.clone(), ..draft.right.problem.clone() };
-        Ask { problem: Arc::new(problem), messages: vec![Message::new("user", text)].into() }
+        Ask::new(draft.sample_id.clone(), [Message::new("user", text)])
     }
 }

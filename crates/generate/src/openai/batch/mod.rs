@@ -31,6 +31,7 @@ use crate::error::GenerateError;
 use crate::journal::{KeyMaker, RequestKey};
 use crate::request::{ChatRequest, Completion, Generator, Record};
 use crate::secret::SecretKey;
+use crate::tokens::TokenCounter;
 
 /// How requests gather into batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,8 +47,9 @@ pub struct BatchConfig {
     pub poll_seconds: f64,
     /// The time that the service is given, in its own notation.
     pub completion_window: String,
-    /// Where batches under way are noted, so that a later run finds them.
-    pub dir: PathBuf,
+    /// Where batches under way are noted, so that a later run finds them; the store sees to it in a pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
 }
 
 impl Default for BatchConfig {
@@ -58,7 +60,7 @@ impl Default for BatchConfig {
             gather_seconds: 3.0,
             poll_seconds: 30.0,
             completion_window: "24h".into(),
-            dir: ".potstill/batches".into(),
+            dir: None,
         }
     }
 }
@@ -118,8 +120,18 @@ impl BatchOpenAi {
         let teacher = OpenAiConfig { price: teacher.price.map(|price| price.batch()), stream: false, ..teacher };
         let plain = OpenAi::new(teacher, key)?;
         let keys = KeyMaker::new(&plain.identity());
-        let ledger = Ledger::new(config.dir.clone());
+        let ledger = Ledger::new(config.dir.clone().unwrap_or_else(|| ".potstill/shared/batches".into()));
         Ok(Self(Arc::new(Inner { plain, config, keys, ledger, state: Mutex::default() })))
+    }
+
+    /// Counts by this tokenizer what the service does not count.
+    #[must_use]
+    pub fn counting(mut self, counter: Option<TokenCounter>) -> Self {
+        // Nobody else has it yet.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.plain.set_counter(counter);
+        }
+        self
     }
 
     /// Asks the service to cancel every batch under way; what is answered already is still fetched and paid.

@@ -1,13 +1,15 @@
 //! How many requests one server gets at once: additive increase, multiplicative decrease.
 //!
 //! A server that turns requests away (429) is cut back by a quarter, once per burst: requests that were already on the
-//! wire when it was cut say nothing new. A server that queues without bound never turns anything away (vllm#13395):
-//! for such a one `max_concurrency` is the limit.
+//! wire when it was cut say nothing new. A server that queues without bound never turns anything away: for such a one
+//! the latency speaks ([`super::queueing`]).
 //!
 //! After a cut the way back is halved each round (as in BIC congestion control), so that the level that was good is
 //! found again quickly and tested gently. No clock is read here: callers pass the time.
 
 use std::time::{Duration, Instant};
+
+use super::queueing::{Advice, Queueing};
 
 /// At the start requests are let out in steps, so that the first 429 arrives before thousands are on the wire.
 const FIRST: usize = 64;
@@ -15,6 +17,9 @@ const STEP: Duration = Duration::from_millis(20);
 
 /// What is left after a cut.
 const CUT: f64 = 0.75;
+
+/// How the limit of a server that queues grows back.
+const GENTLE: f64 = 1.1;
 
 /// The limit of one server.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ pub(in crate::openai) struct Aimd {
     too_much: f64,
     /// Successes since the limit last changed.
     good: usize,
+    queueing: Queueing,
 }
 
 impl Aimd {
@@ -41,6 +47,7 @@ impl Aimd {
             last_cut: None,
             too_much: f64::INFINITY,
             good: 0,
+            queueing: Queueing::new(),
         }
     }
 
@@ -53,6 +60,7 @@ impl Aimd {
             if self.limit >= self.ceiling as f64 {
                 self.limit = self.ceiling as f64;
                 self.ramping = false;
+                self.queueing.restart(now);
             }
         }
         self.limit as usize
@@ -63,14 +71,34 @@ impl Aimd {
         self.ramping.then(|| now + STEP)
     }
 
-    /// A request was answered; `in_flight` counts it still.
-    pub(in crate::openai) fn succeeded(&mut self, in_flight: usize) {
+    /// A request that was sent at `sent` was answered with so many tokens; `in_flight` counts it still.
+    pub(in crate::openai) fn succeeded(&mut self, sent: Instant, now: Instant, tokens: u32, in_flight: usize) {
         self.good += 1;
-        let full = in_flight as f64 >= self.limit * 0.9;
-        if !self.ramping && full && self.good as f64 >= self.limit && self.limit < self.ceiling as f64 {
-            self.good = 0;
-            self.limit = (self.limit + self.step()).min(self.ceiling as f64);
+        if self.ramping {
+            return;
         }
+        if (in_flight as f64) < self.limit * 0.9 {
+            // Whoever asks has no more to ask: neither latency nor rate says anything about the limit.
+            return self.queueing.restart(now);
+        }
+        let advice = self.queueing.answered(sent, now, tokens, self.limit);
+        let grown = match advice {
+            Some(Advice::Try(limit) | Advice::Back(limit)) => limit,
+            Some(Advice::Calm) if self.queueing.engaged() => (self.limit * GENTLE).max(self.limit + 1.0),
+            _ if self.queueing.engaged() => return,
+            _ if self.good as f64 >= self.limit => self.limit + self.step(),
+            _ => return,
+        };
+        let grown = grown.min(self.ceiling as f64);
+        if grown != self.limit {
+            self.set(grown, now);
+        }
+    }
+
+    fn set(&mut self, limit: f64, now: Instant) {
+        self.limit = limit;
+        self.good = 0;
+        self.queueing.restart(now);
     }
 
     /// Half the way to the level that was too much; beyond it a little more each time.
@@ -93,61 +121,13 @@ impl Aimd {
     fn cut(&mut self, now: Instant, in_flight: usize) {
         let level = self.limit.min(in_flight.max(1) as f64);
         self.too_much = level;
-        self.limit = (level * CUT).floor().max(1.0);
         self.ramping = false;
         self.last_cut = Some(now);
-        self.good = 0;
+        self.queueing.abandon(now);
+        self.set((level * CUT).floor().max(1.0), now);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A server with `capacity` places that answers after `latency`, simulated in steps of a millisecond.
-    fn simulate(ceiling: usize, seconds: u64, serve: impl Fn(usize) -> Result<Duration, ()>) -> (Vec<usize>, usize) {
-        let start = Instant::now();
-        let mut aimd = Aimd::new(ceiling);
-        let mut flying: Vec<(Instant, Instant, bool)> = Vec::new();
-        let (mut limits, mut answered) = (Vec::new(), 0);
-        for ms in 0..seconds * 1000 {
-            let now = start + Duration::from_millis(ms);
-            let mut index = 0;
-            while index < flying.len() {
-                let (sent, back, good) = flying[index];
-                if back > now {
-                    index += 1;
-                    continue;
-                }
-                if good {
-                    answered += 1;
-                    aimd.succeeded(flying.len());
-                } else {
-                    aimd.turned_away(sent, now, flying.len());
-                }
-                flying.swap_remove(index);
-            }
-            while flying.len() < aimd.limit(now) {
-                let accepted = flying.iter().filter(|(.., good)| *good).count();
-                let (latency, good) = serve(accepted).map_or((Duration::from_millis(2), false), |latency| (latency, true));
-                flying.push((now, now + latency, good));
-            }
-            limits.push(aimd.limit(now));
-        }
-        (limits, answered)
-    }
-
-    #[test]
-    fn a_server_that_takes_everything_is_at_its_ceiling_within_a_tenth_of_a_second() {
-        let (limits, _) = simulate(256, 2, |_| Ok(Duration::from_millis(200)));
-        assert_eq!(limits[100], 256);
-        assert_eq!(limits.last(), Some(&256));
-    }
-
-    #[test]
-    fn the_level_of_a_server_that_turns_away_is_found_and_kept() {
-        let (_, answered) = simulate(256, 10, |accepted| if accepted < 128 { Ok(Duration::from_millis(200)) } else { Err(()) });
-        let ideal = 128 * 5 * 10;
-        assert!(answered * 100 >= ideal * 85, "{answered} of {ideal}");
-    }
-}
+#[path = "aimd_tests.rs"]
+mod tests;

@@ -44,8 +44,8 @@ struct Server {
 /// How a request went, for the server's limits.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::openai) enum Outcome {
-    /// It was answered.
-    Answered,
+    /// It was answered with so many tokens.
+    Answered(u32),
     /// The server turned it away, for this long if it said so.
     TurnedAway(Option<Duration>),
     /// The server failed.
@@ -191,11 +191,11 @@ impl Server {
 
     fn close(&mut self, sent: Instant, now: Instant, outcome: &Outcome) {
         match outcome {
-            Outcome::Answered => {
+            Outcome::Answered(tokens) => {
                 self.refusals = 0;
                 self.paused_until = None;
                 self.breaker.succeeded();
-                self.aimd.succeeded(self.in_flight);
+                self.aimd.succeeded(sent, now, *tokens, self.in_flight);
             }
             Outcome::TurnedAway(wait) => {
                 self.refusals += 1;
