@@ -31,7 +31,7 @@ fn answer(request: &Value) -> Value {
         Some((_, trace)) => {
             let right: u64 = number(trace.rsplit("boxed{").next().unwrap_or_default()).parse().expect("a number");
             let shown = if right % 3 == 0 { right + 1 } else { right };
-            format!("<|begin_of_thought|>One and the rest.<|end_of_thought|><|begin_of_solution|>\\boxed{{{shown}}}<|end_of_solution|>")
+            format!("[thought]One and the rest.[/thought]\n[solution]\\boxed{{{shown}}}[/solution]")
         }
         None => {
             let sum = number(turn.split_once('+').unwrap_or(("", "0")).1).parse::<u64>().unwrap_or(0) + 1;

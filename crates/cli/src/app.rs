@@ -233,6 +233,13 @@ impl App {
     }
 }
 
+/// Whether the kernel may back memory by huge pages. Training and decoding are faster with them; everything else only
+/// gets larger by a third.
+pub(crate) fn huge_pages(allowed: bool) {
+    // A kernel that does not know the switch does as it likes.
+    let _ = nix::sys::prctl::set_thp_disable(!allowed);
+}
+
 /// Prompt files by the key that names them, for identities: the text decides the output, the path does not.
 pub(crate) fn prompt_texts(app: &App, files: &[(&str, Option<&String>)]) -> Result<BTreeMap<String, String>, StageError> {
     let named = files.iter().filter_map(|(key, file)| Some((*key, (*file)?)));

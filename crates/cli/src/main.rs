@@ -68,6 +68,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    app::huge_pages(false);
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(args) => run::run(args),

@@ -80,33 +80,51 @@ impl Rewriter {
     }
 }
 
+impl Rewriter {
+    /// The original with the reply's text, if that still ends in the same answer; the original and the reason if not:
+    /// `request_failed`, `truncated`, `no_sections`, `empty`, `answer_changed`.
+    ///
+    /// # Errors
+    /// Whatever `grade` says.
+    pub fn settle(&self, original: Attempt, reply: Option<Attempt>, grade: &Grade<'_>) -> Result<Rewrite, BoxError> {
+        let dropped = |original, reason| Ok(Rewrite::Dropped(Box::new(original), reason));
+        let Some(reply) = reply else { return dropped(original, "request_failed") };
+        if reply.truncated {
+            return dropped(original, "truncated");
+        }
+        let Some(text) = self.text_of(&reply) else { return dropped(original, "no_sections") };
+        if text.1.is_empty() {
+            return dropped(original, "empty");
+        }
+        let rewritten = rewritten(&original, reply, text);
+        let before = if original.verdict.is_some() { original.clone() } else { grade(original.clone())? };
+        let after = grade(rewritten)?;
+        if same_answer(&before, &after, grade)? { Ok(Rewrite::Kept(Box::new(after))) } else { dropped(original, "answer_changed") }
+    }
+
+    /// Thought and solution of a reply. Where the prompt asks for the marks, what stands between them counts, so that a
+    /// reasoning model's thinking about rewriting is not taken for the trace; otherwise the reply as it was read.
+    fn text_of(&self, reply: &Attempt) -> Option<(Option<String>, String)> {
+        if !self.template.contains(THOUGHT.0) {
+            return Some((reply.reasoning.clone(), reply.response.clone()));
+        }
+        let (_, rest) = reply.response.split_once(THOUGHT.0)?;
+        let (thought, rest) = rest.split_once(THOUGHT.1)?;
+        let (_, rest) = rest.split_once(SOLUTION.0)?;
+        let solution = rest.rsplit_once(SOLUTION.1).map_or(rest, |(solution, _)| solution);
+        Some((Some(thought.trim().to_owned()).filter(|thought| !thought.is_empty()), solution.trim().to_owned()))
+    }
+}
+
+/// Marks of the two sections that the shipped prompt asks for.
+const THOUGHT: (&str, &str) = ("[thought]", "[/thought]");
+const SOLUTION: (&str, &str) = ("[solution]", "[/solution]");
+
 /// Gives an attempt its verdict and the answer that was read.
 pub type Grade<'a> = dyn Fn(Attempt) -> Result<Attempt, BoxError> + Sync + 'a;
 
-/// The original with the reply's text, if that still ends in the same answer; the original and the reason if not:
-/// `request_failed`, `truncated`, `empty`, `answer_changed`.
-///
-/// # Errors
-/// Whatever `grade` says.
-pub fn settle(original: Attempt, reply: Option<Attempt>, grade: &Grade<'_>) -> Result<Rewrite, BoxError> {
-    let dropped = |original, reason| Ok(Rewrite::Dropped(Box::new(original), reason));
-    let Some(reply) = reply else { return dropped(original, "request_failed") };
-    if reply.truncated {
-        return dropped(original, "truncated");
-    }
-    let Some(rewritten) = rewritten(&original, reply) else { return dropped(original, "empty") };
-    let before = if original.verdict.is_some() { original.clone() } else { grade(original.clone())? };
-    let after = grade(rewritten)?;
-    if same_answer(&before, &after, grade)? { Ok(Rewrite::Kept(Box::new(after))) } else { dropped(original, "answer_changed") }
-}
-
-/// The original with the reply's text, not graded yet; `None` where there is no answer in it.
-fn rewritten(original: &Attempt, reply: Attempt) -> Option<Attempt> {
-    // The rewriter's own thinking is about rewriting; what it wrote as the trace stands in its response.
-    let (reasoning, response) = crate::think::split(&reply.response);
-    if response.is_empty() {
-        return None;
-    }
+/// The original with the reply's text, not graded yet.
+fn rewritten(original: &Attempt, reply: Attempt, (reasoning, response): (Option<String>, String)) -> Attempt {
     let mut attempt = Attempt {
         reasoning,
         response,
@@ -126,7 +144,7 @@ fn rewritten(original: &Attempt, reply: Attempt) -> Option<Attempt> {
     if let Some(key) = reply.request_key {
         attempt.problem.meta.insert(META_REWRITE_KEY.into(), Scalar::Text(key));
     }
-    Some(attempt)
+    attempt
 }
 
 /// Whether a rewrite ends where the original did. Right stays right. Wrong stays wrong in the same way: the original's
@@ -177,33 +195,48 @@ mod tests {
         assert!(Rewriter::new(None, "{prompt}".into()).is_err());
     }
 
+    fn marked(text: &str) -> Attempt {
+        reply(&format!("Here it is.\n[thought]\nlet me see\n[/thought]\n[solution]\n{text}\n[/solution]"))
+    }
+
+    fn sections() -> Rewriter {
+        Rewriter::new(None, "[thought] … [/thought] [solution] … [/solution] {trace}".into()).unwrap()
+    }
+
     #[test]
     fn a_rewrite_takes_the_place_of_the_text_and_adds_its_cost() {
-        let good = "<|begin_of_thought|>let me see<|end_of_thought|><|begin_of_solution|>42<|end_of_solution|>";
-        let Rewrite::Kept(kept) = settle(original("It is 42."), Some(reply(good)), &grade).unwrap() else { panic!("dropped") };
-        assert_eq!((kept.reasoning.as_deref(), kept.response.as_str(), kept.cost_usd), (Some("let me see"), "42", Some(1.5)));
+        // The editor's own thinking is not the trace.
+        let reply = Attempt { reasoning: Some("How shall I put it?".into()), ..marked("It is 42.") };
+        let Rewrite::Kept(kept) = sections().settle(original("It is 42."), Some(reply), &grade).unwrap() else { panic!("dropped") };
+        assert_eq!((kept.reasoning.as_deref(), kept.response.as_str(), kept.cost_usd), (Some("let me see"), "It is 42.", Some(1.5)));
         assert_eq!((kept.verdict, kept.extracted.as_deref()), (Some(Verdict::Correct), Some("42")));
         assert_eq!(kept.problem.meta[META_REWRITTEN_BY], Scalar::Text("writer".into()));
+        // A prompt of one's own without the marks: the reply as it was read.
+        let plain = Rewriter::new(None, "{trace}".into()).unwrap();
+        let reply = Attempt { reasoning: Some("read from tags".into()), ..super::tests::reply("42") };
+        let Rewrite::Kept(kept) = plain.settle(original("42"), Some(reply), &grade).unwrap() else { panic!("dropped") };
+        assert_eq!(kept.reasoning.as_deref(), Some("read from tags"));
     }
 
     #[test]
     fn a_rewrite_that_changes_the_answer_is_turned_down() {
-        let fate = |before: &str, after: Option<Attempt>| match settle(original(before), after, &grade).unwrap() {
+        let fate = |before: &str, after: Option<Attempt>| match sections().settle(original(before), after, &grade).unwrap() {
             Rewrite::Kept(_) => "kept",
             Rewrite::Dropped(row, reason) => {
                 assert_eq!(*row, original(before));
                 reason
             }
         };
-        assert_eq!(fate("42", Some(reply("It is 43."))), "answer_changed");
-        assert_eq!(fate("42", Some(reply("It is."))), "answer_changed");
-        assert_eq!(fate("41", Some(reply("It is 42."))), "answer_changed", "a mistake is not mended on the sly");
-        assert_eq!(fate("41", Some(reply("It is 40."))), "answer_changed");
-        assert_eq!(fate("41", Some(reply("It is 41."))), "kept");
-        assert_eq!(fate("41", Some(reply("It is 041."))), "kept", "another way to write the same");
-        assert_eq!(fate("no number", Some(reply("It is 42."))), "kept");
-        assert_eq!(fate("42", Some(reply("<think>42"))), "empty");
-        assert_eq!(fate("42", Some(Attempt { truncated: true, ..reply("42") })), "truncated");
+        assert_eq!(fate("42", Some(marked("It is 43."))), "answer_changed");
+        assert_eq!(fate("42", Some(marked("It is."))), "answer_changed");
+        assert_eq!(fate("41", Some(marked("It is 42."))), "answer_changed", "a mistake is not mended on the sly");
+        assert_eq!(fate("41", Some(marked("It is 40."))), "answer_changed");
+        assert_eq!(fate("41", Some(marked("It is 41."))), "kept");
+        assert_eq!(fate("41", Some(marked("It is 041."))), "kept", "another way to write the same");
+        assert_eq!(fate("no number", Some(marked("It is 42."))), "kept");
+        assert_eq!(fate("42", Some(marked(""))), "empty");
+        assert_eq!(fate("42", Some(reply("It is 42."))), "no_sections");
+        assert_eq!(fate("42", Some(Attempt { truncated: true, ..marked("42") })), "truncated");
         assert_eq!(fate("42", None), "request_failed");
     }
 }

@@ -139,6 +139,7 @@ impl Stage<App> for Eval {
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        crate::app::huge_pages(true);
         let (problems, benchmark) = self.problems(cx)?;
         let model =
             cx.inputs.iter().find(|input| input.port == Port::Model).ok_or_else(|| StageError::config("no model among the inputs"))?;

@@ -3,7 +3,7 @@
 use potstill_data::{Attempt, MetaFields, RowReader, RowWriter, ScalarKind};
 use potstill_generate::Sampling;
 use potstill_generate::driver::{Answers, BoxError, RunOptions};
-use potstill_generate::rewrite::{META_REWRITE_KEY, META_REWRITTEN_BY, Rewrite as Settled, Rewriter, settle};
+use potstill_generate::rewrite::{META_REWRITE_KEY, META_REWRITTEN_BY, Rewrite as Settled, Rewriter};
 use potstill_pipeline::{
     CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
 };
@@ -106,7 +106,7 @@ impl Stage<App> for Rewrite {
         let aside = Aside::create(cx, &meta)?;
         [META_REWRITTEN_BY, META_REWRITE_KEY].iter().for_each(|column| meta.add(column, ScalarKind::Text));
         let kept = writer(cx, ROWS, &meta)?;
-        let mut out = Outputs { graders, threads: cx.app.threads, waiting: Vec::new(), kept, aside };
+        let mut out = Outputs { graders, rewriter: &rewriter, threads: cx.app.threads, waiting: Vec::new(), kept, aside };
         let mut asking = Asking::new(cx, &self.own.teacher, self.run_options(cx.rng_seed("rewrite")))?.telling("rewrites", row_count(cx));
         let items = RowReader::<Attempt>::open(&files).map_err(data_error)?.map(|attempt| {
             let attempt = attempt?;
@@ -140,15 +140,16 @@ impl Rewrite {
 const CHUNK: usize = 128;
 
 /// Where rewrites go once they are verified.
-struct Outputs {
+struct Outputs<'a> {
     graders: Graders,
+    rewriter: &'a Rewriter,
     threads: usize,
     waiting: Vec<(Attempt, Option<Attempt>)>,
     kept: RowWriter<Attempt>,
     aside: Aside<Attempt>,
 }
 
-impl Outputs {
+impl Outputs<'_> {
     fn take(&mut self, original: Attempt, answers: Answers) -> Result<(), BoxError> {
         self.waiting.push((original, answers.attempts.into_iter().next()));
         if self.waiting.len() < CHUNK { Ok(()) } else { Ok(self.settle()?) }
@@ -156,7 +157,8 @@ impl Outputs {
 
     fn settle(&mut self) -> Result<(), StageError> {
         let grade = |attempt| Ok(self.graders.grade(attempt)?);
-        let settled = parallel(std::mem::take(&mut self.waiting), self.threads, &|(original, reply)| settle(original, reply, &grade));
+        let settled =
+            parallel(std::mem::take(&mut self.waiting), self.threads, &|(original, reply)| self.rewriter.settle(original, reply, &grade));
         for rewrite in settled {
             match rewrite.map_err(stage_error)? {
                 Settled::Kept(attempt) => self.kept.push(&attempt).map_err(data_error)?,

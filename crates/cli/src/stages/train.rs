@@ -70,6 +70,7 @@ impl Stage<App> for Train {
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        crate::app::huge_pages(true);
         let (samples, held_out) = self.samples(cx)?;
         let config = SftConfig {
             seed: cx.rng_seed("train"),

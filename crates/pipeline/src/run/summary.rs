@@ -34,10 +34,10 @@ pub struct StageSummary {
     /// Whether nothing had to run.
     pub cached: bool,
     /// What its rows cost when they were bought, in this run or an earlier one, in US dollars.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// What it paid in this run, in US dollars.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_usd: Option<f64>,
     /// Rows dropped, by reason.
     pub dropped: BTreeMap<String, u64>,

@@ -1,7 +1,7 @@
 //! How many requests one server gets at once: additive increase, multiplicative decrease.
 //!
-//! A server that turns requests away (429) is cut back by a quarter, once per burst: requests that were already on the
-//! wire when it was cut say nothing new. A server that queues without bound never turns anything away: for such a one
+//! A server that turns more than a tenth of the requests away (429) is cut back by a quarter, once per burst: requests
+//! that were already on the wire when it was cut say nothing new. A server that queues without bound never turns anything away: for such a one
 //! the latency speaks ([`super::queueing`]).
 //!
 //! After a cut the way back is halved each round (as in BIC congestion control), so that the level that was good is
@@ -14,6 +14,9 @@ use super::queueing::{Advice, Queueing};
 /// At the start requests are let out in steps, so that the first 429 arrives before thousands are on the wire.
 const FIRST: usize = 64;
 const STEP: Duration = Duration::from_millis(20);
+
+/// The share of requests that a server may turn away without being cut: some do at random, whatever their load.
+const AT_RANDOM: f64 = 0.1;
 
 /// What is left after a cut.
 const CUT: f64 = 0.75;
@@ -34,6 +37,8 @@ pub(in crate::openai) struct Aimd {
     too_much: f64,
     /// Successes since the limit last changed.
     good: usize,
+    /// Requests turned away since then.
+    refused: usize,
     queueing: Queueing,
 }
 
@@ -47,6 +52,7 @@ impl Aimd {
             last_cut: None,
             too_much: f64::INFINITY,
             good: 0,
+            refused: 0,
             queueing: Queueing::new(),
         }
     }
@@ -98,6 +104,7 @@ impl Aimd {
     fn set(&mut self, limit: f64, now: Instant) {
         self.limit = limit;
         self.good = 0;
+        self.refused = 0;
         self.queueing.restart(now);
     }
 
@@ -115,7 +122,12 @@ impl Aimd {
         if self.last_cut.is_some_and(|cut| sent <= cut) {
             return;
         }
-        self.cut(now, in_flight);
+        self.refused += 1;
+        // Of those that came back, and those that may still.
+        let all = self.refused + self.good + in_flight.saturating_sub(1);
+        if self.refused as f64 > AT_RANDOM * all as f64 {
+            self.cut(now, in_flight);
+        }
     }
 
     fn cut(&mut self, now: Instant, in_flight: usize) {
