@@ -80,8 +80,8 @@ fn by_name(args: &Args) -> Result<Found, Failure> {
 }
 
 fn by_address(args: &Args) -> Result<Found, Failure> {
-    let app =
-        App::new(PathBuf::from("."), Default::default()).map_err(|e| Failure::new(FAILED, format!("cannot start threads: {e}"), None))?;
+    let app = App::new(PathBuf::from("."), Default::default(), "doctor".to_owned(), String::new())
+        .map_err(|e| Failure::new(FAILED, format!("cannot start threads: {e}"), None))?;
     let config = OpenAiConfig::new(&args.teacher, args.model.as_deref().unwrap_or_default());
     let key = match &args.api_key_env {
         None => None,

@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use potstill_curate::Decisions;
-use potstill_data::{MetaFields, Row};
 use potstill_data::parts::{BatchReader, BatchWriter, schema_of_parts};
+use potstill_data::{MetaFields, Row};
 use potstill_pipeline::{Port, StageContext, StageError, StageResult};
 
 use super::data_error;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use potstill_curate::journey::{Committed, Drafts, Eyes, Journey, JourneyConfig, JourneyReport, Outcome};
 use potstill_data::{Attempt, MetaFields, RowWriter, Sample, Verdict};
-use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs};
+use potstill_pipeline::{
+    CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
+};
 use potstill_verify::VerifyOptions;
 use potstill_verify::extract::all_answers;
 use schemars::JsonSchema;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::data_error;
-use super::joined::Joined;
 use super::decided::{Aside, DROPPED};
+use super::joined::Joined;
 use super::rows::{ROWS, files, parallel, row_count, writer};
 use super::verify::Graders;
 use crate::app::{App, prompt_texts};

@@ -7,8 +7,8 @@ use rand::Rng;
 
 /// Each fresh request earns this much of a repetition …
 const SHARE: f64 = 0.1;
-/// … and time alone earns this many a second, so that the last requests of a run are not stuck.
-const PER_SECOND: f64 = 1.0;
+/// … and time alone earns this share of a full bucket a second, so that the last requests of a run are not stuck.
+const PER_SECOND: f64 = 0.4;
 
 /// A bucket of repetitions: when a server is ill, repeating everything makes it worse.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl RetryBudget {
     fn change<T>(&self, change: impl FnOnce(f64) -> (f64, T)) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let tokens = state.0 + now.duration_since(state.1).as_secs_f64() * PER_SECOND;
+        let tokens = state.0 + now.duration_since(state.1).as_secs_f64() * PER_SECOND * self.capacity;
         let (tokens, result) = change(tokens.min(self.capacity));
         *state = (tokens.min(self.capacity), now);
         result
