@@ -23,7 +23,7 @@ use crate::request::{ChatRequest, Completion, Sampling};
 const TICK: Duration = Duration::from_millis(200);
 
 /// Rows beyond this wait in the journal instead of in memory.
-const WAITING_BYTES: usize = 64 << 20;
+const WAITING_BYTES: usize = 32 << 20;
 
 /// One sample of one problem.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ impl<'a> Coordinator<'a> {
         let budget = driver.options.budget.clone().unwrap_or_else(|| Budget::new(driver.options.max_cost_usd, generator.budget()));
         let most = generator.max_concurrency();
         // Requests that wait for another try leave their place at the server to others: keep some at hand.
-        let queued = most + most / 2 + 64;
+        let queued = most + most / 8 + 64;
         Self {
             judges,
             keys: driver.generator.journaled().then(|| KeyMaker::new(&generator.identity())),
