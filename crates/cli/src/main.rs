@@ -12,13 +12,15 @@ mod sandbox;
 mod stages;
 mod teachers;
 mod terminal;
+mod training;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use commands::{
-    check, completions, diff, export as export_command, fetch, new, plan, push, report as report_command, run, schema, show, verify,
+    check, completions, diff, export as export_command, fetch, new, plan, preview, push, report as report_command, run, schema, show,
+    train, verify,
 };
 use exit::Failure;
 
@@ -56,6 +58,10 @@ enum Command {
     Export(export_command::Args),
     /// Grade a Parquet or JSONL file that has a gold and a prediction column
     Verify(verify::Args),
+    /// Fine-tune a student on any file of conversations
+    Train(train::Args),
+    /// See what a training run would learn from: masks, lengths, packing, memory
+    Preview(preview::Args),
     /// Write a ready pipeline file to start from
     New(new::Args),
     /// Print the JSON Schema of pipeline files, for editors
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report_command::run(&args),
         Command::Export(args) => export_command::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -12,7 +12,9 @@ use crate::{
     config::LayerKind,
     init::Random,
     kernels::attention::AttentionSpec,
-    ops::{self, Targets},
+    lora::{Dropout, LayerLora, Target},
+    loss::Targets,
+    ops,
     rope::RopeTable,
     weights::Weights,
 };
@@ -20,7 +22,7 @@ use crate::{
 /// A decoder-only language model as a burn module.
 ///
 /// Parameter paths: `embed_tokens`, `layers.N.{input_norm, qkv_proj, qkv_bias, q_norm, k_norm, o_proj, post_norm, gate_up_proj,
-/// down_proj}`, `norm`, `lm_head`. Projections are `[in, out]`; query, key and value are one matrix, and so are gate and up, because
+/// down_proj, lora}`, `norm`, `lm_head`. Projections are `[in, out]`; query, key and value are one matrix, and so are gate and up, because
 /// one large product is faster than several small ones. The embedding and the head are `[vocab, hidden]`.
 #[derive(Module, Debug)]
 pub struct CausalLm {
@@ -46,6 +48,7 @@ pub struct DecoderLayer {
     pub(crate) gate_up_proj: Param<Tensor<2>>,
     pub(crate) down_proj: Param<Tensor<2>>,
     pub(crate) after_mlp_norm: Option<Param<Tensor<1>>>,
+    pub(crate) lora: Option<LayerLora>,
     #[module(skip)]
     pub(crate) spec: AttentionSpec,
 }
@@ -86,9 +89,23 @@ impl CausalLm {
     /// Hidden states `[batch·len, hidden]`, row-major, after the final norm. `tokens` is `[batch, len]`; padding may
     /// hold any token of the vocabulary.
     ///
+    /// The same as [`embed_tokens`](Self::embed_tokens), every [`layer`](Self::layer), then [`finish`](Self::finish).
+    ///
     /// # Errors
     /// When tokens and layout differ in shape, or a document is longer than `max_position_embeddings`.
     pub fn forward_hidden(&self, tokens: Tensor<2, Int>, layout: &SequenceLayout) -> Result<Tensor<2>> {
+        let mut x = self.embed_tokens(tokens, layout)?;
+        for index in 0..self.layers.len() {
+            x = self.layer(index, x, layout, None);
+        }
+        Ok(self.finish(x))
+    }
+
+    /// What goes into the first layer, `[batch·len, hidden]`.
+    ///
+    /// # Errors
+    /// As [`forward_hidden`](Self::forward_hidden).
+    pub fn embed_tokens(&self, tokens: Tensor<2, Int>, layout: &SequenceLayout) -> Result<Tensor<2>> {
         let found = tokens.dims();
         if found != [layout.batch(), layout.len()] {
             return Err(Error::Input(format!(
@@ -100,11 +117,29 @@ impl CausalLm {
             )));
         }
         self.check_length(layout.longest())?;
-        let mut x = self.embed(tokens.reshape([layout.tokens()]));
-        for layer in &self.layers {
-            x = layer.forward(x, &self.config, |qkv, spec| ops::attention(qkv, layout, spec));
-        }
-        Ok(ops::rms_norm(x, self.norm.val(), self.config.rms_norm_eps))
+        Ok(self.embed(tokens.reshape([layout.tokens()])))
+    }
+
+    /// `x [batch·len, hidden]` through the layer of this index; `dropout` concerns adapters alone.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    #[must_use]
+    pub fn layer(&self, index: usize, x: Tensor<2>, layout: &SequenceLayout, dropout: Option<Dropout>) -> Tensor<2> {
+        let dropout = dropout.map(|dropout| dropout.at_layer(index));
+        self.layers[index].forward(x, &self.config, dropout, |qkv, spec| ops::attention(qkv, layout, spec))
+    }
+
+    /// The layers, whose parameters a caller may visit one layer at a time.
+    #[must_use]
+    pub fn layers(&self) -> &[DecoderLayer] {
+        &self.layers
+    }
+
+    /// The final norm.
+    #[must_use]
+    pub fn finish(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::rms_norm(x, self.norm.val(), self.config.rms_norm_eps)
     }
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`; select the rows of interest first.
@@ -127,12 +162,17 @@ impl CausalLm {
     /// # Errors
     /// When there is not one target and one weight per row, or a target is outside the vocabulary.
     pub fn cross_entropy_sum(&self, hidden: Tensor<2>, targets: &[u32], weights: &[f32]) -> Result<Tensor<1>> {
-        let rows = hidden.dims()[0];
-        if rows != targets.len() || rows != weights.len() {
-            return Err(Error::Input(format!("{rows} hidden states, but {} targets and {} weights", targets.len(), weights.len())));
-        }
-        self.check_tokens(targets)?;
-        Ok(ops::cross_entropy(hidden, self.head(), Targets { ids: targets.into(), weights: weights.into() }))
+        self.loss_sum(hidden, Targets::plain(targets, weights))
+    }
+
+    /// `[1]`: the weighted sum of the losses of hidden states `[n, hidden]`, in f32, with the terms that `targets` asks
+    /// for. Logits exist only for a chunk of rows at a time.
+    ///
+    /// # Errors
+    /// When there is not one target and one weight per row, or a target is outside the vocabulary.
+    pub fn loss_sum(&self, hidden: Tensor<2>, targets: Targets) -> Result<Tensor<1>> {
+        targets.check(hidden.dims()[0], self.config.vocab_size)?;
+        Ok(ops::cross_entropy(hidden, self.head(), targets))
     }
 
     /// Embeds a row of tokens: `[n]` to `[n, hidden]`.
@@ -182,24 +222,45 @@ impl DecoderLayer {
         &self,
         x: Tensor<2>,
         config: &ModelConfig,
+        dropout: Option<Dropout>,
         attention: impl FnOnce(Tensor<2>, &AttentionSpec) -> Tensor<2>,
     ) -> Tensor<2> {
+        let [_, o, gate_up, down] = Self::parts(config);
         let norm = |x: Tensor<2>, weight: &Param<Tensor<1>>| ops::rms_norm(x, weight.val(), config.rms_norm_eps);
         let optional = |x: Tensor<2>, weight: &Option<Param<Tensor<1>>>| match weight {
             Some(weight) => norm(x, weight),
             None => x,
         };
-        let qkv = self.project(norm(x.clone(), &self.input_norm), config);
-        let attended = attention(qkv, &self.spec).matmul(self.o_proj.val());
+        let qkv = self.project(norm(x.clone(), &self.input_norm), config, dropout);
+        let attended = self.linear(attention(qkv, &self.spec), &self.o_proj, &o, dropout);
         let x = x + optional(attended, &self.after_attention_norm);
-        let gate_up = norm(x.clone(), &self.post_norm).matmul(self.gate_up_proj.val());
-        let fed = ops::gated(gate_up, config.activation).matmul(self.down_proj.val());
+        let gate_up = self.linear(norm(x.clone(), &self.post_norm), &self.gate_up_proj, &gate_up, dropout);
+        let fed = self.linear(ops::gated(gate_up, config.activation), &self.down_proj, &down, dropout);
         x + optional(fed, &self.after_mlp_norm)
     }
 
+    /// What the columns of the four matrices are: merged query, key and value; output; merged gate and up; down.
+    pub(crate) fn parts(config: &ModelConfig) -> [Vec<(Target, usize)>; 4] {
+        let with_width = |target: Target| (target, target.shape(config)[1]);
+        [
+            [Target::Query, Target::Key, Target::Value].map(with_width).into(),
+            vec![with_width(Target::Output)],
+            [Target::Gate, Target::Up].map(with_width).into(),
+            vec![with_width(Target::Down)],
+        ]
+    }
+
+    /// `x·W` and what the adapters of its columns add.
+    fn linear(&self, x: Tensor<2>, weight: &Param<Tensor<2>>, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Tensor<2> {
+        match self.lora.as_ref().and_then(|lora| lora.delta(&x, parts, dropout)) {
+            Some(delta) => ops::linear(x, weight.val()) + delta,
+            None => ops::linear(x, weight.val()),
+        }
+    }
+
     /// Merged query, key and value, with bias and per-head norms where the family has them.
-    fn project(&self, x: Tensor<2>, config: &ModelConfig) -> Tensor<2> {
-        let mut qkv = x.matmul(self.qkv_proj.val());
+    fn project(&self, x: Tensor<2>, config: &ModelConfig, dropout: Option<Dropout>) -> Tensor<2> {
+        let mut qkv = self.linear(x, &self.qkv_proj, &Self::parts(config)[0], dropout);
         if let Some(bias) = &self.qkv_bias {
             qkv = qkv + bias.val().unsqueeze();
         }

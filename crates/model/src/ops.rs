@@ -22,16 +22,10 @@ use burn::{
 
 use crate::{
     config::Activation,
-    kernels::{self, attention::AttentionSpec, decode::Step},
+    kernels::{self, attention::AttentionSpec, decode::Step, linear, matrix::Mat},
     layout::SequenceLayout,
+    loss::Targets,
 };
-
-/// Targets and their weights, one per row of hidden states.
-#[derive(Debug, Clone)]
-pub(crate) struct Targets {
-    pub(crate) ids: Arc<[u32]>,
-    pub(crate) weights: Arc<[f32]>,
-}
 
 /// Forward passes that keep what the backward pass needs.
 pub(crate) trait FusedKernels: Backend {
@@ -59,13 +53,27 @@ pub(crate) trait FusedKernels: Backend {
         layout: &SequenceLayout,
         spec: &AttentionSpec,
     ) -> FloatTensor<Self>;
-    /// Weighted cross-entropy sum `[1]` of `hidden [n, d] · headᵀ [d, vocab]`; with `gradients` also those of both.
+    /// The weighted sum `[1]` of the losses of `hidden [n, d] · headᵀ [d, vocab]`, and the gradients of both as `wanted`.
     fn cross_entropy_forward(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: &Targets,
-        gradients: bool,
-    ) -> (FloatTensor<Self>, Option<(FloatTensor<Self>, FloatTensor<Self>)>);
+        wanted: [bool; 2],
+    ) -> (FloatTensor<Self>, [Option<FloatTensor<Self>>; 2]);
+    /// `x [n, inner] · w [inner, outer]`.
+    fn linear_forward(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(x, w)
+    }
+    /// The gradient of `x` if `w` is given, and of `w` if `x` is.
+    fn linear_backward(
+        x: Option<FloatTensor<Self>>,
+        w: Option<FloatTensor<Self>>,
+        dy: FloatTensor<Self>,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        let dx = w.map(|w| Self::float_matmul(dy.clone(), Self::float_transpose(w)));
+        let dw = x.map(|x| Self::float_matmul(Self::float_transpose(x), dy));
+        [dx, dw]
+    }
 }
 
 /// The differentiable operations.
@@ -75,6 +83,7 @@ pub(crate) trait FusedOps: Backend {
     fn gated(gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
     fn attention(qkv: FloatTensor<Self>, layout: SequenceLayout, spec: AttentionSpec) -> FloatTensor<Self>;
     fn cross_entropy(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self>;
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The operation of decoding; it has no gradient.
@@ -106,6 +115,10 @@ pub(crate) fn attention(qkv: Tensor<2>, layout: &SequenceLayout, spec: &Attentio
 
 pub(crate) fn cross_entropy(hidden: Tensor<2>, head: Tensor<2>, targets: Targets) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(hidden.into_dispatch(), head.into_dispatch(), targets))
+}
+
+pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::linear(x.into_dispatch(), w.into_dispatch()))
 }
 
 pub(crate) fn attention_cached(
@@ -183,13 +196,32 @@ impl FusedKernels for Flex {
         host(grad, shape)
     }
 
-    fn cross_entropy_forward(hidden: Host, head: Host, targets: &Targets, gradients: bool) -> (Host, Option<(Host, Host)>) {
+    fn cross_entropy_forward(hidden: Host, head: Host, targets: &Targets, wanted: [bool; 2]) -> (Host, [Option<Host>; 2]) {
         let (n, width, vocab) = (rows(&hidden), last_dim(&hidden), rows(&head));
-        let loss = with(&hidden, |hidden| {
-            with(&head, |head| kernels::cross_entropy::forward(hidden, head, width, &targets.ids, &targets.weights, gradients))
+        let loss = with(&hidden, |hidden| with(&head, |head| kernels::cross_entropy::forward(hidden, head, width, targets, wanted)));
+        let dhidden = loss.dhidden.map(|values| host(values, [n, width]));
+        let dhead = loss.dhead.map(|values| host(values, [vocab, width]));
+        (host(vec![loss.sum], [1]), [dhidden, dhead])
+    }
+
+    fn linear_forward(x: Host, w: Host) -> Host {
+        let (n, inner, outer) = (rows(&x), last_dim(&x), last_dim(&w));
+        let y = with(&x, |x| with(&w, |w| linear::product(Mat::new(x, n, inner, inner), Mat::new(w, inner, outer, outer))));
+        host(y, [n, outer])
+    }
+
+    fn linear_backward(x: Option<Host>, w: Option<Host>, dy: Host) -> [Option<Host>; 2] {
+        let (n, outer) = (rows(&dy), last_dim(&dy));
+        let inner = w.as_ref().map(rows).or(x.as_ref().map(last_dim)).unwrap_or(0);
+        let optional = |tensor: &Option<Host>, read: &mut dyn FnMut(Option<&[f32]>)| match tensor {
+            Some(tensor) => with(tensor, |values| read(Some(values))),
+            None => read(None),
+        };
+        let mut gradients = (None, None);
+        with(&dy, |dy| {
+            optional(&x, &mut |x| optional(&w, &mut |w| gradients = linear::backward(x, w, dy, (n, inner, outer))));
         });
-        let gradients = gradients.then(|| (host(loss.dhidden, [n, width]), host(loss.dhead, [vocab, width])));
-        (host(vec![loss.sum], [1]), gradients)
+        [gradients.0.map(|dx| host(dx, [n, inner])), gradients.1.map(|dw| host(dw, [inner, outer]))]
     }
 }
 
@@ -207,7 +239,11 @@ impl FusedOps for Flex {
     }
 
     fn cross_entropy(hidden: Host, head: Host, targets: Targets) -> Host {
-        Self::cross_entropy_forward(hidden, head, &targets, false).0
+        Self::cross_entropy_forward(hidden, head, &targets, [false; 2]).0
+    }
+
+    fn linear(x: Host, w: Host) -> Host {
+        Self::linear_forward(x, w)
     }
 }
 
@@ -230,6 +266,8 @@ struct GatedBackward;
 struct AttentionBackward;
 #[derive(Debug)]
 struct CrossEntropyBackward;
+#[derive(Debug)]
+struct LinearBackward;
 
 impl<B: FusedKernels> Backward<B, 2> for RmsNormBackward {
     type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
@@ -271,15 +309,29 @@ impl<B: FusedKernels> Backward<B, 1> for AttentionBackward {
 
 impl<B: FusedKernels> Backward<B, 2> for CrossEntropyBackward {
     /// The gradients for a loss whose own gradient is one.
-    type State = (FloatTensor<B>, FloatTensor<B>);
+    type State = [Option<FloatTensor<B>>; 2];
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slope = grads.consume::<B>(&ops.node);
         let slope = B::float_reshape(slope, burn::tensor::Shape::new([1, 1]));
-        let (dhidden, dhead) = ops.state;
-        for (parent, grad) in ops.parents.into_iter().zip([dhidden, dhead]) {
-            if let Some(parent) = parent {
+        for (parent, grad) in ops.parents.into_iter().zip(ops.state) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<B>(parent.id, B::float_mul(grad, slope.clone()));
+            }
+        }
+    }
+}
+
+impl<B: FusedKernels> Backward<B, 2> for LinearBackward {
+    /// `x` if the gradient of `w` is needed, and `w` if that of `x` is.
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let gradients = B::linear_backward(ops.state.0, ops.state.1, dy);
+        for (parent, grad) in ops.parents.into_iter().zip(gradients) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<B>(parent.id, grad);
             }
         }
     }
@@ -323,14 +375,26 @@ impl<B: FusedOps + FusedKernels, C: CheckpointStrategy> FusedOps for Autodiff<B,
     }
 
     fn cross_entropy(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
-        let nodes = [hidden.node(), head.node()];
+        let (nodes, wanted) = ([hidden.node(), head.node()], [hidden.is_tracked(), head.is_tracked()]);
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
         match Backward::<B, 2>::prepare::<C>(CrossEntropyBackward, nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => match B::cross_entropy_forward(hidden, head, &targets, true) {
-                (loss, Some(gradients)) => prep.finish(gradients, loss),
-                (_, None) => unreachable!("gradients were asked for"),
-            },
+            OpsKind::Tracked(prep) => {
+                let (loss, gradients) = B::cross_entropy_forward(hidden, head, &targets, wanted);
+                prep.finish(gradients, loss)
+            }
             OpsKind::UnTracked(prep) => prep.finish(B::cross_entropy(hidden, head, targets)),
+        }
+    }
+
+    fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (nodes, tracked) = ([x.node(), w.node()], [x.is_tracked(), w.is_tracked()]);
+        let (x, w) = (x.into_primitive(), w.into_primitive());
+        match Backward::<B, 2>::prepare::<C>(LinearBackward, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let kept = (tracked[1].then(|| x.clone()), tracked[0].then(|| w.clone()));
+                prep.finish(kept, B::linear_forward(x, w))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, w)),
         }
     }
 }

@@ -60,6 +60,7 @@ impl<'a> Weights<'a> {
             gate_up_proj: self.merged(&[(at("mlp.gate_proj.weight"), inner), (at("mlp.up_proj.weight"), inner)], hidden, device)?,
             down_proj: self.merged(&[(at("mlp.down_proj.weight"), hidden)], inner, device)?,
             after_mlp_norm: self.optional_norm(names.after_mlp.map(at), hidden, device)?,
+            lora: None,
             spec,
         })
     }
@@ -152,7 +153,13 @@ fn norm_names(config: &ModelConfig) -> &'static NormNames {
 pub(crate) type Sink<'a> = dyn FnMut(&str, &[usize], &dyn Fn() -> Result<Vec<f32>>) -> Result<()> + 'a;
 
 /// Hands every tensor of the model to `sink` in a fixed order, one at a time; a tied head is not among them.
+///
+/// # Errors
+/// For adapters that are not merged: without them the tensors would be another model.
 pub(crate) fn export(model: &CausalLm, sink: &mut Sink<'_>) -> Result<()> {
+    if model.has_lora() {
+        return Err(Error::weights("lora", "the adapters must be merged before the weights are written"));
+    }
     let config = model.config();
     emit(sink, "model.embed_tokens.weight", &model.embed_tokens)?;
     for (index, layer) in model.layers.iter().enumerate() {

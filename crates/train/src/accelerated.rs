@@ -13,7 +13,7 @@ mod native {
     use crate::device;
     use crate::engine::LossSum;
     use crate::error::Result;
-    use crate::params::{ParamInfo, copy_values};
+    use crate::params::copy_values;
 
     pub(crate) struct Accelerated {
         trainer: Trainer,
@@ -52,7 +52,7 @@ mod native {
         }
 
         /// One AdamW step; `scale` is the clipping factor.
-        pub(crate) fn update(&mut self, optimizer: &AdamW, scale: f64, infos: &[ParamInfo]) -> Result<()> {
+        pub(crate) fn update(&mut self, optimizer: &AdamW, scale: f64, decays: &[bool]) -> Result<()> {
             let c = optimizer.coefficients();
             let step = Step {
                 scale: scale as f32,
@@ -62,7 +62,7 @@ mod native {
                 betas: c.betas,
                 eps: c.eps,
             };
-            self.trainer.update(&step, &infos.iter().map(|info| info.decay).collect::<Vec<_>>())?;
+            self.trainer.update(&step, decays)?;
             self.time += 1;
             Ok(())
         }
@@ -144,7 +144,6 @@ mod none {
     use crate::device;
     use crate::engine::LossSum;
     use crate::error::Result;
-    use crate::params::ParamInfo;
 
     /// There is none.
     pub(crate) enum Accelerated {}
@@ -169,7 +168,7 @@ mod none {
             match *self {}
         }
 
-        pub(crate) fn update(&mut self, _: &AdamW, _: f64, _: &[ParamInfo]) -> Result<()> {
+        pub(crate) fn update(&mut self, _: &AdamW, _: f64, _: &[bool]) -> Result<()> {
             match *self {}
         }
 

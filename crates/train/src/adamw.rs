@@ -3,7 +3,12 @@
 //! It works on plain slices: one pass over each parameter with everything in registers, where a composition of tensor
 //! operations would read and write memory a dozen times.
 
+use potstill_model::parallel::Split;
+
 use crate::config::SftConfig;
+
+/// Elements that a thread takes at a time.
+const CHUNK: usize = 1 << 18;
 
 /// Coefficients of one step.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +31,19 @@ pub(crate) struct Coefficients {
     pub(crate) root_correction: f32,
     pub(crate) betas: [f32; 2],
     pub(crate) eps: f32,
+}
+
+/// A parameter with its gradient and moments.
+#[derive(Debug)]
+pub struct Parameter<'a> {
+    /// The values, which are updated.
+    pub values: &'a mut [f32],
+    /// The gradient.
+    pub gradient: &'a [f32],
+    /// Running mean of the gradients, which is updated.
+    pub first: &'a mut [f32],
+    /// Running mean of their squares, which is updated.
+    pub second: &'a mut [f32],
 }
 
 /// First and second moments of every parameter, in the model's order.
@@ -69,6 +87,22 @@ impl AdamW {
         }
     }
 
+    /// As [`update`](Self::update), shared among threads.
+    ///
+    /// # Panics
+    /// As [`update`](Self::update).
+    pub fn update_shared(&self, split: &Split, parameter: Parameter<'_>, scale: f32, decay: bool) {
+        let Parameter { values, gradient, first, second } = parameter;
+        assert!(values.len() == gradient.len() && values.len() == first.len() && values.len() == second.len());
+        let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+        let mut parts: Vec<_> = values.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)).zip(moments).collect();
+        split.chunks_mut(&mut parts, 1, |_, parts| {
+            for ((values, gradient), (first, second)) in parts {
+                self.update(values, gradient, first, second, scale, decay);
+            }
+        });
+    }
+
     /// Updates one parameter in place. The gradient is multiplied by `scale` (the clipping factor) on the way.
     ///
     /// # Panics
@@ -90,8 +124,9 @@ impl AdamW {
 
 /// Norm over all gradients together, accumulated in f64. Not finite if any gradient is not.
 #[must_use]
-pub fn global_norm(gradients: &[Vec<f32>]) -> f64 {
-    gradients.iter().map(|gradient| square_sum(gradient)).sum::<f64>().sqrt()
+pub fn global_norm(split: &Split, gradients: &[Vec<f32>]) -> f64 {
+    let parts: Vec<&[f32]> = gradients.iter().flat_map(|gradient| gradient.chunks(CHUNK)).collect();
+    split.map(parts.len(), |at| square_sum(parts[at])).iter().sum::<f64>().sqrt()
 }
 
 fn square_sum(values: &[f32]) -> f64 {
@@ -120,6 +155,7 @@ mod tests {
     #[test]
     fn norm_and_clipping_are_global() {
         let gradients = vec![vec![3.0; 1], vec![0.0; 9], vec![-4.0; 1]];
+        let global_norm = |gradients: &[Vec<f32>]| global_norm(&Split::new(1).unwrap(), gradients);
         assert!((global_norm(&gradients) - 5.0).abs() < 1e-12);
         assert!((clip_factor(5.0, 1.0) - 1.0 / (5.0 + 1e-6)).abs() < 1e-15);
         assert_eq!((clip_factor(0.5, 1.0), clip_factor(50.0, 0.0)), (1.0, 1.0));

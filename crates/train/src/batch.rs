@@ -10,7 +10,11 @@ use rand_chacha::ChaCha8Rng;
 use potstill_model::SequenceLayout;
 
 use crate::error::Result;
-use crate::rows::{Document, Row};
+use crate::rows::{Document, Row, SoftTokens};
+
+/// Batches whose rows are sorted by length together: enough that the rows of a batch are of nearly one length, few
+/// enough that batches still differ from epoch to epoch.
+const GROUPED_BATCHES: usize = 32;
 
 /// The rows of every step of a run.
 #[derive(Debug, Clone)]
@@ -18,6 +22,8 @@ pub struct DataOrder {
     rows: usize,
     batch: usize,
     seed: u64,
+    /// Tokens of every row, if rows of like length are to stand in one batch.
+    lengths: Option<Vec<usize>>,
     /// The epoch whose permutation is kept, and the permutation.
     cached: Option<(u64, Vec<usize>)>,
 }
@@ -26,7 +32,14 @@ impl DataOrder {
     /// Order of `rows` rows in batches of `batch`, shuffled anew in every epoch by `seed`.
     #[must_use]
     pub fn new(rows: usize, batch: usize, seed: u64) -> Self {
-        Self { rows, batch: batch.max(1), seed, cached: None }
+        Self { rows, batch: batch.max(1), seed, lengths: None, cached: None }
+    }
+
+    /// The same with rows of like length in one batch. Every epoch still sees every row once, and the batches come in
+    /// random order; the batch that is not full stays the last one.
+    #[must_use]
+    pub fn grouped(self, lengths: Vec<usize>) -> Self {
+        Self { lengths: Some(lengths), cached: None, ..self }
     }
 
     /// Steps per epoch; the last one may be smaller than a batch.
@@ -44,24 +57,33 @@ impl DataOrder {
     /// Indices of the rows of `step`.
     pub fn step(&mut self, step: u64) -> &[usize] {
         let epoch = self.epoch(step);
-        let (seed, rows) = (self.seed, self.rows);
+        let rows = self.rows;
         if self.cached.as_ref().is_none_or(|(cached, _)| *cached != epoch) {
             self.cached = None;
         }
-        let (_, order) = self.cached.get_or_insert_with(|| (epoch, permutation(rows, seed, epoch)));
+        let fresh = || (epoch, permutation(rows, self.batch, self.seed, epoch, self.lengths.as_deref()));
+        let (_, order) = self.cached.get_or_insert_with(fresh);
         let from = (step % (rows.div_ceil(self.batch).max(1) as u64)) as usize * self.batch;
         &order[from.min(rows)..(from + self.batch).min(rows)]
     }
 }
 
 /// The permutation of one epoch.
-fn permutation(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
+fn permutation(rows: usize, batch: usize, seed: u64, epoch: u64, lengths: Option<&[usize]>) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // A stream per epoch: independent of how many numbers an earlier epoch drew.
     rng.set_stream(epoch.wrapping_add(1));
     let mut order: Vec<usize> = (0..rows).collect();
     order.shuffle(&mut rng);
-    order
+    let Some(lengths) = lengths else { return order };
+    for group in order.chunks_mut(batch * GROUPED_BATCHES) {
+        group.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
+    }
+    let full = rows / batch;
+    let mut batches: Vec<usize> = (0..full).collect();
+    batches.shuffle(&mut rng);
+    let shuffled = batches.into_iter().chain((full * batch < rows).then_some(full));
+    shuffled.flat_map(|at| order[at * batch..((at + 1) * batch).min(rows)].iter().copied()).collect()
 }
 
 /// How the documents of a micro-batch lie in memory. The loss and its gradient do not depend on it.
@@ -86,6 +108,8 @@ pub struct MicroBatch {
     pub targets: Vec<u32>,
     /// Weight of each selected position's loss.
     pub weights: Vec<f32>,
+    /// A teacher's distribution for each selected position, if any document has some.
+    pub soft: Option<SoftTokens>,
     /// Tokens of the documents.
     pub real_tokens: usize,
     /// Indices of the documents in it.
@@ -106,7 +130,9 @@ impl MicroBatch {
                 (SequenceLayout::packed(width, &lengths)?, Some(width))
             }
         };
+        let top = rows.iter().flat_map(|row| row.iter()).filter_map(|&at| documents[at].soft.as_ref()).map(|soft| soft.top).max();
         let mut batch = Self {
+            soft: top.map(|top| SoftTokens { top, ..SoftTokens::default() }),
             tokens: vec![0; layout.tokens()],
             layout,
             selected: Vec::new(),
@@ -135,6 +161,9 @@ impl MicroBatch {
                 self.selected.push((cell + at) as i32);
                 self.targets.push(document.tokens[at + 1]);
                 self.weights.push(weight);
+                if let Some(soft) = &mut self.soft {
+                    soft.push(document.soft.as_ref(), at + 1);
+                }
             }
         }
         self.real_tokens += document.tokens.len();
@@ -206,6 +235,7 @@ mod tests {
             sample_id: "s".into(),
             tokens: tokens.to_vec(),
             weights: (0..tokens.len()).map(|at| if at >= trained_from { 1.0 } else { 0.0 }).collect(),
+            soft: None,
         }
     }
 
@@ -225,6 +255,25 @@ mod tests {
         assert_eq!(again.step(0), &first[..4]);
         assert_eq!(order.step(4), late);
         assert_eq!(order.step(2).len(), 2);
+    }
+
+    #[test]
+    fn grouped_batches_hold_rows_of_like_length_and_lose_none() {
+        let lengths: Vec<usize> = (0..203).map(|row| row * 37 % 100).collect();
+        let mut order = DataOrder::new(203, 4, 7).grouped(lengths.clone());
+        let spread = |rows: &[usize]| {
+            let of = |row: &usize| lengths[*row];
+            rows.iter().map(of).max().unwrap() - rows.iter().map(of).min().unwrap()
+        };
+        let epoch: Vec<Vec<usize>> = (0..51).map(|step| order.step(step).to_vec()).collect();
+        let mean = epoch.iter().map(|rows| spread(rows)).sum::<usize>() / 51;
+        assert!(mean <= 4, "{mean}");
+        let mut seen = epoch.concat();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..203).collect::<Vec<_>>());
+        // Long and short batches alternate at random rather than falling from long to short.
+        let first = |step: usize| lengths[epoch[step][0]];
+        assert!((1..50).filter(|&step| first(step) > first(step - 1)).count() > 12);
     }
 
     #[test]

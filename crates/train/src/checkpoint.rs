@@ -16,6 +16,7 @@ use crate::config::SftConfig;
 use crate::error::{Result, TrainError};
 use crate::params::ParamInfo;
 use crate::report::HeldOut;
+use crate::spike::NormMean;
 
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -45,6 +46,8 @@ pub struct State {
     pub before: Option<[Exact; 2]>,
     /// Step, held-out loss and token accuracy where the held-out loss was lowest so far.
     pub best: Option<(u64, [Exact; 2])>,
+    /// Running mean of the gradient norms.
+    pub norms: NormMean,
     /// Measurements of the held-out loss since then.
     pub measured_since_best: u32,
     /// Length of the training log in bytes.
@@ -69,6 +72,7 @@ impl State {
             last_loss: None,
             before: None,
             best: None,
+            norms: NormMean::default(),
             measured_since_best: 0,
             log_bytes: 0,
             data,
@@ -158,7 +162,7 @@ pub struct Loaded {
 }
 
 struct Values<'a> {
-    shape: &'a [usize],
+    shape: Vec<usize>,
     values: &'a [f32],
 }
 
@@ -167,7 +171,7 @@ impl View for Values<'_> {
         Dtype::F32
     }
     fn shape(&self) -> &[usize] {
-        self.shape
+        &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
         Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -208,7 +212,9 @@ pub fn save(folder: &Path, params: &[ParamInfo], tensors: &Tensors, state: &Stat
 fn write_tensors(path: &Path, params: &[ParamInfo], groups: &[(&str, &Vec<Vec<f32>>)]) -> Result<()> {
     let tensors = groups.iter().flat_map(|(prefix, values)| {
         let named = params.iter().zip(values.iter());
-        named.map(move |(param, values)| (format!("{prefix}{}", param.name), Values { shape: &param.shape, values }))
+        // A parameter of Muon has no second moment.
+        let shape = |param: &'_ ParamInfo, values: &[f32]| if values.is_empty() { vec![0] } else { param.shape.clone() };
+        named.map(move |(param, values)| (format!("{prefix}{}", param.name), Values { shape: shape(param, values), values }))
     });
     safetensors::serialize_to_file(tensors, None, path).map_err(|error| TrainError::Io {
         action: "cannot write",
@@ -295,11 +301,11 @@ pub fn load(path: &Path, params: &[ParamInfo]) -> Result<Loaded> {
         }
     }
     let state: State = read_json(&path.join(STATE))?;
-    let weights = read_tensors(&path.join(WEIGHTS), "", params)?;
-    let first = read_tensors(&path.join(MOMENTS), "first.", params)?;
-    let second = read_tensors(&path.join(MOMENTS), "second.", params)?;
+    let weights = read_tensors(&path.join(WEIGHTS), "", params, false)?;
+    let first = read_tensors(&path.join(MOMENTS), "first.", params, false)?;
+    let second = read_tensors(&path.join(MOMENTS), "second.", params, true)?;
     let kept = manifest.files.iter().any(|file| file.name == BEST);
-    let best = if kept { Some(read_tensors(&path.join(BEST), "", params)?) } else { None };
+    let best = if kept { Some(read_tensors(&path.join(BEST), "", params, false)?) } else { None };
     let moments = Moments { first, second, time: state.updates };
     Ok(Loaded { path: path.into(), state, tensors: Tensors { weights, moments, best } })
 }
@@ -309,14 +315,15 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     serde_json::from_slice(&text).map_err(|error| TrainError::Checkpoint { path: path.into(), reason: error.to_string() })
 }
 
-fn read_tensors(path: &Path, prefix: &str, params: &[ParamInfo]) -> Result<Vec<Vec<f32>>> {
+fn read_tensors(path: &Path, prefix: &str, params: &[ParamInfo], may_be_empty: bool) -> Result<Vec<Vec<f32>>> {
     let damaged = |reason: String| TrainError::Checkpoint { path: path.into(), reason };
     let bytes = fs::read(path).map_err(TrainError::io("cannot read", path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
     let read = |param: &ParamInfo| {
         let name = format!("{prefix}{}", param.name);
         let tensor = tensors.tensor(&name).map_err(|error| damaged(error.to_string()))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != param.shape {
+        let fits = tensor.shape() == param.shape || (may_be_empty && tensor.shape() == [0]);
+        if tensor.dtype() != Dtype::F32 || !fits {
             return Err(damaged(format!("{name} is {:?} {:?}, expected F32 {:?}", tensor.dtype(), tensor.shape(), param.shape)));
         }
         let words = tensor.data().chunks_exact(4);
@@ -328,11 +335,12 @@ fn read_tensors(path: &Path, prefix: &str, params: &[ParamInfo]) -> Result<Vec<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::ParamGroup;
 
     fn example(step: u64) -> (Vec<ParamInfo>, Tensors, State) {
         let params = vec![
-            ParamInfo { name: "embed".into(), shape: vec![2, 3], decay: false },
-            ParamInfo { name: "norm".into(), shape: vec![3], decay: false },
+            ParamInfo { name: "embed".into(), shape: vec![2, 3], group: ParamGroup::Embedding },
+            ParamInfo { name: "norm".into(), shape: vec![3], group: ParamGroup::Vector },
         ];
         let weights = vec![vec![1.0, 2.0, 3.0, 4.0, 5.0, -0.0], vec![f32::MIN_POSITIVE, 0.1, 0.2]];
         let mut moments = Moments::zeros(&[6, 3]);

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::distill::DistillConfig;
 use crate::error::{Result, TrainError};
+use crate::lora::LoraConfig;
+use crate::probe::ProbeConfig;
 use crate::schedule::Schedule;
 
 /// What to do with a sample longer than `max_length` tokens. Every policy counts what it changed.
@@ -17,6 +20,41 @@ pub enum OverLong {
     Truncate,
     /// Cut it into pieces of at most `max_length` tokens; each starts at position 0.
     Split,
+}
+
+/// Which rows stand in one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Batching {
+    /// Any.
+    #[default]
+    Random,
+    /// Rows of like length, the batches in random order: little padding without packing.
+    Length,
+}
+
+/// What forward and backward passes compute in. Weights, moments and the loss are f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputeType {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// Weights rounded to bf16 for each pass, with f32 master weights. On the CPU this is emulated: it shows what the
+    /// rounding does to a run, and is not faster.
+    Bf16,
+}
+
+/// The optimizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// AdamW (Loshchilov and Hutter 2019).
+    #[default]
+    Adamw,
+    /// Muon (Jordan et al. 2024), as burn has it, for matrices between hidden states, at a learning rate matched to
+    /// AdamW's; AdamW for the rest.
+    Muon,
 }
 
 /// Supervised fine-tuning.
@@ -41,8 +79,28 @@ pub struct SftConfig {
     pub packing: bool,
     /// Padded tokens of one forward and backward pass (at least one row): bounds memory, never changes the result's meaning.
     pub micro_batch_tokens: usize,
-    /// Decoupled weight decay of the matrices; norms, biases and embeddings are never decayed.
+    /// Which rows stand in one batch.
+    pub batching: Batching,
+    /// Train low-rank adapters instead of the weights.
+    pub lora: Option<LoraConfig>,
+    /// Keep one layer's activations at a time and compute each layer twice: much less memory for a third more time.
+    pub activation_checkpointing: bool,
+    /// What forward and backward passes compute in.
+    pub compute: ComputeType,
+    /// Learn a teacher's distribution over tokens too.
+    pub distill: Option<DistillConfig>,
+    /// Share of each target's probability that is spread evenly over the vocabulary.
+    pub label_smoothing: f64,
+    /// Factor on the squared logarithm of the softmax's denominator (Chowdhery et al. 2022); 1e-4 is common.
+    pub z_loss: f64,
+    /// Noise on the embeddings while training (NEFTune, Jain et al. 2023); 5 is common, 0 is off.
+    pub neftune_alpha: f64,
+    /// The optimizer.
+    pub optimizer: OptimizerKind,
+    /// Decoupled weight decay of the matrices; norms and biases are never decayed.
     pub weight_decay: f64,
+    /// Decay the embedding too, as transformers' Trainer does.
+    pub decay_embeddings: bool,
     /// AdamW's decay rates of the first and second moment.
     pub betas: [f64; 2],
     /// AdamW's epsilon, added to the root of the bias-corrected second moment.
@@ -61,8 +119,14 @@ pub struct SftConfig {
     pub save_every: Option<u64>,
     /// Checkpoints kept; older ones are removed after a newer one is complete.
     pub keep_last: usize,
-    /// Steps in a row that may be skipped because their loss or gradient is not finite.
+    /// Steps in a row that may be skipped because their loss or gradient is not finite, or a spike.
     pub max_skipped: u32,
+    /// Skip a step whose gradient norm is more than this many times the running mean of the last steps' norms.
+    pub spike_factor: Option<f64>,
+    /// Let the student answer held-out prompts at intervals, so that one sees it learn.
+    pub probe: Option<ProbeConfig>,
+    /// Peak of the device in TFLOP/s, to report the share of it that is used (MFU).
+    pub peak_tflops: Option<f64>,
     /// Stop after this many minutes with the student as it is then. The schedule does not know of it.
     pub time_limit_minutes: Option<f64>,
     /// `cpu`; `cuda:N` is refused by a program that does not contain CUDA.
@@ -83,7 +147,17 @@ impl Default for SftConfig {
             over_long: OverLong::Drop,
             packing: false,
             micro_batch_tokens: 2048,
+            batching: Batching::Random,
+            lora: None,
+            activation_checkpointing: false,
+            compute: ComputeType::F32,
+            distill: None,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            neftune_alpha: 0.0,
+            optimizer: OptimizerKind::Adamw,
             weight_decay: 0.0,
+            decay_embeddings: false,
             betas: [0.9, 0.95],
             eps: 1e-8,
             grad_clip: 1.0,
@@ -94,6 +168,9 @@ impl Default for SftConfig {
             save_every: None,
             keep_last: 2,
             max_skipped: 5,
+            spike_factor: None,
+            probe: None,
+            peak_tflops: None,
             time_limit_minutes: None,
             device: "cpu".into(),
             threads: 0,
@@ -102,7 +179,7 @@ impl Default for SftConfig {
 }
 
 /// Settings that may differ between a checkpoint and its continuation, since they cannot change the weights.
-const FREE_ON_RESUME: [&str; 5] = ["save_every", "keep_last", "time_limit_minutes", "threads", "max_skipped"];
+const FREE_ON_RESUME: [&str; 7] = ["save_every", "keep_last", "time_limit_minutes", "threads", "max_skipped", "probe", "peak_tflops"];
 
 impl SftConfig {
     /// Checks every limit.
@@ -149,12 +226,45 @@ impl SftConfig {
         within("betas", self.betas[0], 1.0)?;
         within("betas", self.betas[1], 1.0)?;
         within("weight_decay", self.weight_decay, f64::INFINITY)?;
+        within("label_smoothing", self.label_smoothing, 1.0)?;
+        within("z_loss", self.z_loss, f64::INFINITY)?;
+        within("neftune_alpha", self.neftune_alpha, f64::INFINITY)?;
+        self.peak_tflops.map_or(Ok(()), |value| positive("peak_tflops", value))?;
+        if let Some(factor) = self.spike_factor.filter(|factor| !(factor.is_finite() && *factor > 1.0)) {
+            return Err(TrainError::config("spike_factor", factor, "it must be a finite number above 1"));
+        }
+        if self.packing && self.batching == Batching::Length {
+            let limit = "packing is on, which makes all rows of one length already; leave one of them out";
+            return Err(TrainError::config("batching", "length", limit));
+        }
+        self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
+        self.distill.as_ref().map_or(Ok(()), DistillConfig::validate)?;
+        self.probe.as_ref().map_or(Ok(()), ProbeConfig::validate)?;
         within("grad_clip", self.grad_clip, f64::INFINITY)?;
         at_least("batch_size", self.batch_size, 1)?;
         at_least("max_length", self.max_length, 2)?;
         at_least("micro_batch_tokens", self.micro_batch_tokens, 1)?;
         at_least("keep_last", self.keep_last, 1)?;
         self.schedule.validate()
+    }
+
+    /// Refuses what the GPU's trainer does not compute.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] with the first such setting.
+    pub(crate) fn validate_for_gpu(&self) -> Result<()> {
+        let on_the_cpu_alone = [
+            ("lora", self.lora.is_some()),
+            ("distill", self.distill.is_some()),
+            ("label_smoothing", self.label_smoothing > 0.0),
+            ("z_loss", self.z_loss > 0.0),
+            ("neftune_alpha", self.neftune_alpha > 0.0),
+            ("optimizer", self.optimizer != OptimizerKind::Adamw),
+        ];
+        match on_the_cpu_alone.iter().find(|(_, set)| *set) {
+            Some((field, _)) => Err(TrainError::config(field, "set", "it works on the CPU alone; leave it out or set device = \"cpu\"")),
+            None => Ok(()),
+        }
     }
 
     /// Optimizer steps of the whole run for an epoch of `rows` rows. The last batch of an epoch may be smaller.

@@ -65,12 +65,18 @@ impl Corpus {
 
     /// Tokens of the longest row.
     pub(crate) fn longest_row(&self) -> usize {
-        let length = |row: &Row| row.iter().map(|&index| self.documents[index].tokens.len()).sum();
-        self.rows.iter().map(length).max().unwrap_or(0)
+        self.row_lengths().into_iter().max().unwrap_or(0)
     }
 
-    /// Hash of everything that the weights depend on besides the settings.
-    pub(crate) fn fingerprint(&self, params: &[ParamInfo]) -> String {
+    /// Tokens of every row.
+    pub(crate) fn row_lengths(&self) -> Vec<usize> {
+        let length = |row: &Row| row.iter().map(|&index| self.documents[index].tokens.len()).sum();
+        self.rows.iter().map(length).collect()
+    }
+
+    /// Hash of everything that the weights depend on besides the settings; `frozen` is that of weights that no checkpoint
+    /// holds.
+    pub(crate) fn fingerprint(&self, params: &[ParamInfo], frozen: Option<String>) -> String {
         let mut hash = blake3::Hasher::new();
         for document in &self.documents {
             hash.update(&(document.tokens.len() as u64).to_le_bytes());
@@ -79,13 +85,19 @@ impl Corpus {
                 hash.update(&weight.to_le_bytes());
             }
         }
+        let soft = self.documents.iter().filter_map(|document| document.soft.as_ref());
+        for (token, probability) in soft.flat_map(|soft| soft.ids.iter().zip(&soft.probabilities)) {
+            hash.update(&token.to_le_bytes());
+            hash.update(&probability.to_le_bytes());
+        }
         for param in params {
             hash.update(format!("{}{:?}", param.name, param.shape).as_bytes());
         }
+        hash.update(frozen.unwrap_or_default().as_bytes());
         hash.finalize().to_hex().to_string()
     }
 
-    /// Ids of the samples of a step, each once, at most eight.
+    /// Ids of the samples of a step, each once.
     pub(crate) fn sample_ids(&self, step: &[usize]) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         for &index in step.iter().flat_map(|&row| &self.rows[row]) {
@@ -94,7 +106,6 @@ impl Corpus {
                 ids.push(id.clone());
             }
         }
-        ids.truncate(8);
         ids
     }
 }

@@ -33,9 +33,9 @@ pub enum TrainError {
         /// How the samples were lost, with counts.
         reason: String,
     },
-    /// Every one of the last steps had a non-finite loss or gradient.
+    /// Every one of the last steps had a loss or gradient that was not finite, or a spike.
     #[error(
-        "stopped at step {step}: {skipped} steps in a row had a non-finite loss or gradient, last with the samples {samples}; \
+        "stopped at step {step}: {skipped} steps in a row had a non-finite loss or a gradient spike, last with the samples {samples}; \
          lower learning_rate or look at these samples"
     )]
     Diverged {
@@ -55,15 +55,16 @@ pub enum TrainError {
         reason: String,
     },
     /// The training state does not fit into memory.
-    #[error(
-        "training needs about {needed_mb} MB, but {available_mb} MB are available; \
-         use a smaller student, micro_batch_tokens or max_length"
-    )]
+    #[error("training needs about {needed_mb} MB more ({parts}), but {available_mb} MB are available; what helps: {hints}")]
     Memory {
-        /// Estimated peak in MB.
+        /// Estimated peak beside the weights, in MB.
         needed_mb: u64,
         /// Available in MB.
         available_mb: u64,
+        /// What it is made of.
+        parts: String,
+        /// What would make it smaller.
+        hints: String,
     },
     /// A checkpoint was made with other settings or data.
     #[error("cannot resume from {}: {}", path.display(), changes.join("; "))]

@@ -3,39 +3,67 @@
 use potstill_model::ModelConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::config::SftConfig;
+use crate::config::{ComputeType, SftConfig};
+use crate::engine::WIDE;
 use crate::error::{Result, TrainError};
 
-/// Estimated peak of a full fine-tune in f32, in bytes.
+/// Bytes of an f32.
+const FLOAT: u64 = 4;
+/// Rows of logits that the loss holds at a time.
+const LOSS_ROWS: u64 = 256;
+
+/// Estimated peak of a run on the CPU, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryEstimate {
-    /// Weights.
+    /// Weights, adapters included.
     pub weights: u64,
-    /// Both moments of AdamW.
+    /// Both moments of AdamW for what is trained.
     pub optimizer: u64,
-    /// The sum of the gradients, and one set in the making per thread.
+    /// The sum of the gradients, and what is in the making.
     pub gradients: u64,
-    /// What the backward pass needs of the forward pass, for one micro-batch per thread.
+    /// What the backward pass needs of the forward pass, for the micro-batches that are under way at once.
     pub activations: u64,
 }
 
 impl MemoryEstimate {
-    /// The estimate for a model on this many threads, with micro-batches of up to `tokens` tokens.
+    /// The estimate of a run whose longest row has this many tokens.
     #[must_use]
-    pub fn new(model: &ModelConfig, threads: usize, tokens: usize) -> Self {
-        let float = size_of::<f32>() as u64;
-        let weights = model.num_parameters() as u64 * float;
-        let threads = threads.max(1) as u64;
-        // Per token and layer: inputs and outputs of two norms and two residual sums, the merged projections, what
-        // attention gives, gate and up, and their product.
-        let per_layer = 7 * model.hidden_size + model.qkv_size() + 2 * model.q_size() + 3 * model.intermediate_size;
-        let per_token = (model.num_hidden_layers * per_layer + 8 * model.hidden_size) as u64;
+    pub fn of_run(config: &SftConfig, model: &ModelConfig, longest_row: usize, threads: usize) -> Self {
+        let all = model.num_parameters() as u64;
+        let adapters = config.lora.as_ref().map(|lora| lora.spec().num_parameters(model) as u64);
+        let trained = adapters.unwrap_or(all);
+        let table = (model.vocab_size * model.hidden_size) as u64;
+        let step_tokens = (config.batch_size.saturating_mul(longest_row)).max(1);
+        let micro_tokens = config.micro_batch_tokens.max(longest_row).min(step_tokens);
+        let parts = step_tokens.div_ceil(micro_tokens) as u64;
+        let at_once = if model.hidden_size >= WIDE { 1 } else { parts.min(threads.max(1) as u64) };
+        let layer = trained / model.num_hidden_layers as u64;
+        // The gradient of a table is made twice where it is embedding and head, and added up.
+        let tables = if adapters.is_some() { 0 } else { 2 * table };
+        let in_the_making = match (config.activation_checkpointing, at_once) {
+            (true, 1) => layer + tables,
+            (false, 1) if parts == 1 => tables,
+            _ => at_once * trained + tables,
+        };
+        let copies = if config.compute == ComputeType::Bf16 { 2 } else { 1 };
         Self {
-            weights,
-            optimizer: 2 * weights,
-            gradients: weights * if threads > 1 { threads + 1 } else { 2 },
-            activations: per_token * tokens as u64 * threads * float,
+            weights: (all * copies + adapters.unwrap_or(0)) * FLOAT,
+            optimizer: 2 * trained * FLOAT,
+            gradients: (trained + in_the_making) * FLOAT,
+            activations: at_once * Self::activations(config, model, micro_tokens as u64) * FLOAT,
         }
+    }
+
+    /// Floats that one micro-batch keeps, and those that its backward pass makes on the way.
+    fn activations(config: &SftConfig, model: &ModelConfig, tokens: u64) -> u64 {
+        let (hidden, inner) = (model.hidden_size as u64, model.intermediate_size as u64);
+        // Per token and layer: inputs and outputs of two norms, the merged projections, what attention gives, gate and up,
+        // and their product.
+        let layer = 4 * hidden + (model.qkv_size() + model.q_size()) as u64 + 3 * inner;
+        let layers = model.num_hidden_layers as u64;
+        let kept = if config.activation_checkpointing { layers * hidden + layer } else { layers * layer };
+        let on_the_way = 6 * inner + 4 * hidden;
+        tokens * (kept + on_the_way) + LOSS_ROWS.min(tokens) * model.vocab_size as u64
     }
 
     /// Everything together.
@@ -44,47 +72,87 @@ impl MemoryEstimate {
         self.weights + self.optimizer + self.gradients + self.activations
     }
 
-    /// The estimate of a run.
-    #[must_use]
-    pub fn of_run(config: &SftConfig, model: &ModelConfig, longest_row: usize, threads: usize) -> Self {
-        Self::new(model, threads, config.micro_batch_tokens.max(longest_row))
-    }
-
-    /// Refuses a run that would not fit into `available` bytes.
+    /// Refuses a run that would not fit into `available` bytes beside the weights, which are there already.
     ///
     /// # Errors
-    /// [`TrainError::Memory`] with both numbers.
-    pub fn check(&self, available: Option<u64>) -> Result<()> {
-        match available {
-            Some(available) if self.total() > available => {
-                Err(TrainError::Memory { needed_mb: self.total() >> 20, available_mb: available >> 20 })
-            }
-            _ => Ok(()),
+    /// [`TrainError::Memory`] with the numbers and what would help.
+    pub fn check(&self, config: &SftConfig, available: Option<u64>) -> Result<()> {
+        let Some(available) = available else { return Ok(()) };
+        let more = self.total() - self.weights.min(self.total());
+        if more <= available {
+            return Ok(());
         }
+        let mut hints = Vec::new();
+        if config.lora.is_none() {
+            hints.push("set lora to train adapters alone");
+        }
+        if !config.activation_checkpointing {
+            hints.push("set activation_checkpointing = true");
+        }
+        hints.push("lower micro_batch_tokens or max_length");
+        hints.push("take a smaller student");
+        let mb = |bytes: u64| bytes >> 20;
+        Err(TrainError::Memory {
+            needed_mb: mb(more),
+            available_mb: mb(available),
+            parts: format!(
+                "optimizer {}, gradients {}, activations {}; the weights with {} MB are loaded",
+                mb(self.optimizer),
+                mb(self.gradients),
+                mb(self.activations),
+                mb(self.weights)
+            ),
+            hints: hints.join("; "),
+        })
     }
+}
+
+/// Memory that this process holds, in bytes; none where the system does not say.
+#[must_use]
+pub fn resident() -> Option<u64> {
+    kib(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+/// The most memory that this process has held so far, in bytes; none where the system does not say.
+#[must_use]
+pub fn peak() -> Option<u64> {
+    kib(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// The value of a line `name: N kB`, in bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// Memory that the system can still give, in bytes; none where it does not say.
 #[must_use]
 pub fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+    kib(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lora::LoraConfig;
 
     #[test]
-    fn a_run_that_cannot_fit_is_refused_with_the_numbers() {
+    fn a_run_that_cannot_fit_is_refused_with_the_numbers_and_what_helps() {
         let model = ModelConfig::llama(50_000, 1024, 24, 16, 4, 4096);
-        let estimate = MemoryEstimate::new(&model, 2, 2048);
-        assert_eq!(estimate.weights, model.num_parameters() as u64 * 4);
-        let error = estimate.check(Some(1 << 30)).unwrap_err().to_string();
-        assert!(error.contains("but 1024 MB are available"), "{error}");
-        estimate.check(None).unwrap();
-        estimate.check(Some(1 << 40)).unwrap();
+        let config = SftConfig { batch_size: 2, ..SftConfig::default() };
+        let full = MemoryEstimate::of_run(&config, &model, 1024, 2);
+        assert_eq!(full.weights, model.num_parameters() as u64 * 4);
+        let error = full.check(&config, Some(1 << 30)).unwrap_err().to_string();
+        assert!(error.contains("but 1024 MB are available") && error.contains("set lora"), "{error}");
+        full.check(&config, None).unwrap();
+        full.check(&config, Some(1 << 40)).unwrap();
+
+        let less = SftConfig { activation_checkpointing: true, ..config.clone() };
+        assert!(MemoryEstimate::of_run(&less, &model, 1024, 2).activations * 4 < full.activations);
+        let lora = SftConfig { lora: Some(LoraConfig::default()), ..less };
+        let small = MemoryEstimate::of_run(&lora, &model, 1024, 2);
+        assert!(small.optimizer + small.gradients < full.weights / 4, "{small:?}");
+        assert!(!small.check(&lora, Some(1 << 20)).unwrap_err().to_string().contains("set "));
     }
 }

@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
+use potstill_data::Sample;
 use serde::Serialize;
 
 use crate::error::{Result, TrainError};
+use crate::probe::Answer;
 
 /// What happens in a run. Rates are of wall time; everything else is the same for the same seed and inputs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +52,14 @@ pub enum TrainEvent {
         tokens_per_second: f64,
         /// Seconds since the start of this process's part of the run.
         seconds: f64,
+        /// Seconds that the remaining steps take at the present pace.
+        eta_seconds: f64,
+        /// Operations per second, in TFLOP/s, of what training needs by its definition.
+        tflops: f64,
+        /// Their share of the device's peak, where that is set.
+        mfu: Option<f64>,
+        /// Memory that this process holds, in bytes, where the system tells.
+        memory: Option<u64>,
     },
     /// The held-out loss was measured.
     Eval {
@@ -60,15 +70,26 @@ pub enum TrainEvent {
         /// Share of trained tokens whose most probable prediction was right.
         token_accuracy: f64,
     },
-    /// A step whose loss or gradient was not finite was skipped.
+    /// The student answered prompts.
+    Answers {
+        /// Steps done.
+        step: u64,
+        /// Share that the judge called correct, of those it judged.
+        accuracy: Option<f64>,
+        /// What it wrote.
+        answers: Vec<Answer>,
+    },
+    /// A step whose loss or gradient was not finite, or whose gradient was a spike, was skipped.
     Skipped {
         /// The step.
         step: u64,
+        /// Why.
+        reason: SkipReason,
         /// Its loss.
         loss: String,
         /// Its gradient norm.
         grad_norm: String,
-        /// Ids of its samples.
+        /// Ids of its samples, at most eight; all are in the file of skipped steps.
         samples: Vec<String>,
     },
     /// A checkpoint is complete.
@@ -90,10 +111,37 @@ pub enum TrainEvent {
     },
 }
 
+/// Why a step was skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// The loss or the gradient was not finite.
+    NotFinite,
+    /// The gradient was far larger than before.
+    Spike,
+}
+
+impl SkipReason {
+    /// Its name in files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFinite => "not_finite",
+            Self::Spike => "spike",
+        }
+    }
+}
+
 /// Receives the events of a run and may stop it.
 pub trait Observer {
     /// An event happened.
     fn event(&mut self, event: &TrainEvent);
+
+    /// Whether the student's answer to a sample's prompt is right; none where that cannot be told.
+    fn judge(&mut self, sample: &Sample, answer: &str) -> Option<bool> {
+        let _ = (sample, answer);
+        None
+    }
 
     /// Whether to stop after the current step, keeping a checkpoint.
     fn cancelled(&self) -> bool {

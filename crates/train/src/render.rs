@@ -8,19 +8,28 @@
 
 use std::ops::Range;
 
-use potstill_data::{Message, Sample};
+use potstill_data::{LossSpan, Message, MessagePart, Sample};
 use potstill_model::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 
 use crate::error::{Result, TrainError};
 use crate::rows::Document;
 
 /// A conversation's text and which bytes of it are trained.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RenderedText {
     /// The whole conversation as the template writes it.
     pub text: String,
     /// Byte ranges of the assistant's turns, end-of-turn token included, in order.
     pub trained: Vec<Range<usize>>,
+    /// Byte ranges within them that count otherwise, with the factor on the sample's weight.
+    pub factors: Vec<(Range<usize>, f32)>,
+}
+
+impl RenderedText {
+    /// The factor on the weight of a token whose last byte this is: tokens begin with the space before a word.
+    fn factor(&self, at: usize) -> f32 {
+        self.factors.iter().find(|(range, _)| range.contains(&at)).map_or(1.0, |(_, factor)| *factor)
+    }
 }
 
 /// Renders samples with a template and a tokenizer.
@@ -44,17 +53,18 @@ impl<'a> Renderer<'a> {
     /// [`TrainError::Render`] with the sample's id if it has no assistant turn, the template fails or drops text, or the
     /// prefix property does not hold.
     pub fn text(&self, sample: &Sample) -> Result<RenderedText> {
-        self.try_text(&sample.messages).map_err(|reason| TrainError::Render { sample_id: sample.sample_id.clone(), reason })
+        self.try_text(sample).map_err(|reason| TrainError::Render { sample_id: sample.sample_id.clone(), reason })
     }
 
-    fn try_text(&self, messages: &[Message]) -> Result<RenderedText, String> {
+    fn try_text(&self, sample: &Sample) -> Result<RenderedText, String> {
+        let messages = &sample.messages;
         let chat: Vec<ChatMessage> = messages.iter().map(|message| self.message(message)).collect();
         let render = |count: usize, prompt: bool| {
             let options = RenderOptions { add_generation_prompt: prompt, ..RenderOptions::default() };
             self.template.render(&chat[..count], &options).map_err(|error| error.to_string())
         };
         let text = render(chat.len(), false)?;
-        let mut trained = Vec::new();
+        let (mut trained, mut factors) = (Vec::new(), Vec::new());
         for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
             if index == 0 {
                 return Err("the first message is the assistant's, so nothing prompts it".into());
@@ -67,12 +77,29 @@ impl<'a> Renderer<'a> {
             let end = if index + 1 == chat.len() { text.len() } else { prefix(&text, &render(index + 1, false)?, index, "")? };
             let turn = text.get(start..end).unwrap_or_default().trim_end();
             check_kept(turn, message, index)?;
+            for span in sample.loss_spans.iter().filter(|span| span.message as usize == index) {
+                let bytes = place_of(span, message, turn)?;
+                factors.push((start + bytes.start..start + bytes.end, span.weight));
+            }
             trained.push(start..start + turn.len());
         }
         if trained.is_empty() {
             return Err("it has no assistant message, so nothing would be trained".into());
         }
-        Ok(RenderedText { text, trained })
+        Ok(RenderedText { text, trained, factors })
+    }
+
+    /// The prompt of a sample's last assistant turn, as at inference.
+    ///
+    /// # Errors
+    /// [`TrainError::Render`] with the sample's id if there is no such turn or the template fails.
+    pub fn prompt(&self, sample: &Sample) -> Result<String> {
+        let refuse = |reason: String| TrainError::Render { sample_id: sample.sample_id.clone(), reason };
+        let last = sample.messages.iter().rposition(|message| message.role == "assistant").filter(|&at| at > 0);
+        let last = last.ok_or_else(|| refuse("it has no assistant message with a prompt".into()))?;
+        let chat: Vec<ChatMessage> = sample.messages[..last].iter().map(|message| self.message(message)).collect();
+        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        self.template.render(&chat, &options).map_err(|error| refuse(error.to_string()))
     }
 
     fn message(&self, message: &Message) -> ChatMessage {
@@ -92,7 +119,7 @@ impl<'a> Renderer<'a> {
     pub fn document(&self, tokenizer: &Tokenizer, sample: &Sample) -> Result<Document> {
         let rendered = self.text(sample)?;
         let refuse = |reason: String| TrainError::Render { sample_id: sample.sample_id.clone(), reason };
-        let (tokens, trained) = tokenise(tokenizer, &rendered).map_err(|error| refuse(error.to_string()))?;
+        let (tokens, ends, trained) = tokenise(tokenizer, &rendered).map_err(|error| refuse(error.to_string()))?;
         for end in turn_ends(&trained) {
             if !is_special(tokenizer, tokens[end]) {
                 let last = tokenizer.decode(&tokens[end..=end], false).unwrap_or_default();
@@ -102,8 +129,9 @@ impl<'a> Renderer<'a> {
                 )));
             }
         }
-        let weights = trained.iter().map(|&trained| if trained { sample.weight } else { 0.0 }).collect();
-        Ok(Document { sample_id: sample.sample_id.clone(), tokens, weights })
+        let weight = |(&trained, &end): (&bool, &usize)| if trained { sample.weight * rendered.factor(end) } else { 0.0 };
+        let weights = trained.iter().zip(&ends).map(weight).collect();
+        Ok(Document { sample_id: sample.sample_id.clone(), tokens, weights, soft: None })
     }
 
     /// Renders many samples on several threads, in order.
@@ -149,6 +177,23 @@ fn prefix(text: &str, part: &str, index: usize, what: &str) -> Result<usize, Str
     ))
 }
 
+/// Bytes of the rendered turn that a span of the message covers.
+fn place_of(span: &LossSpan, message: &Message, turn: &str) -> Result<Range<usize>, String> {
+    let (text, found) = match span.part {
+        MessagePart::Content => (message.content.as_str(), turn.rfind(message.content.trim())),
+        MessagePart::Reasoning => {
+            let text = message.reasoning.as_deref().unwrap_or_default();
+            (text, turn.find(text.trim()))
+        }
+    };
+    let at = found.ok_or_else(|| format!("the template does not render the {} that a loss span lies in", span.part.as_str()))?;
+    // Templates trim; what was trimmed is not there to count.
+    let trimmed = text.len() - text.trim_start().len();
+    let inside = |byte: usize| at + byte.saturating_sub(trimmed).min(text.trim().len());
+    let bytes = span.bytes(text);
+    Ok(inside(bytes.start)..inside(bytes.end))
+}
+
 /// Refuses a template that drops what the student is to learn.
 fn check_kept(turn: &str, message: &Message, index: usize) -> Result<(), String> {
     if turn.is_empty() {
@@ -162,11 +207,11 @@ fn check_kept(turn: &str, message: &Message, index: usize) -> Result<(), String>
     Ok(())
 }
 
-/// Tokens of the text, and whether each is trained.
+/// Tokens of the text, the last byte of each, and whether it is trained.
 ///
 /// A token that straddles the border of a turn would join prompt and answer, which cannot happen at inference; then the
 /// text is tokenised piece by piece between the borders.
-fn tokenise(tokenizer: &Tokenizer, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<bool>), potstill_model::Error> {
+fn tokenise(tokenizer: &Tokenizer, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<usize>, Vec<bool>), potstill_model::Error> {
     let whole = tokenizer.encode_offsets(&rendered.text)?;
     let mut borders = rendered.trained.iter().flat_map(|range| [range.start, range.end]).peekable();
     let mut straddles = false;
@@ -179,13 +224,14 @@ fn tokenise(tokenizer: &Tokenizer, rendered: &RenderedText) -> Result<(Vec<u32>,
     if !straddles {
         let inside = |start: usize, end: usize| rendered.trained.iter().any(|span| span.start <= start && end <= span.end);
         let trained = whole.offsets.iter().map(|&(start, end)| start < end && inside(start, end)).collect();
-        return Ok((whole.ids, trained));
+        return Ok((whole.ids, whole.offsets.iter().map(|(_, end)| end.saturating_sub(1)).collect(), trained));
     }
-    let (mut tokens, mut trained, mut from) = (Vec::new(), Vec::new(), 0);
+    let (mut tokens, mut ends, mut trained, mut from) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut piece = |range: Range<usize>, is_trained: bool| -> Result<(), potstill_model::Error> {
-        let ids = tokenizer.encode(rendered.text.get(range).unwrap_or_default())?;
-        trained.resize(trained.len() + ids.len(), is_trained);
-        tokens.extend(ids);
+        let encoded = tokenizer.encode_offsets(rendered.text.get(range.clone()).unwrap_or_default())?;
+        trained.resize(trained.len() + encoded.ids.len(), is_trained);
+        ends.extend(encoded.offsets.iter().map(|(_, end)| (range.start + end).saturating_sub(1)));
+        tokens.extend(encoded.ids);
         Ok(())
     };
     for span in &rendered.trained {
@@ -194,5 +240,5 @@ fn tokenise(tokenizer: &Tokenizer, rendered: &RenderedText) -> Result<(Vec<u32>,
         from = span.end;
     }
     piece(from..rendered.text.len(), false)?;
-    Ok((tokens, trained))
+    Ok((tokens, ends, trained))
 }

@@ -1,11 +1,41 @@
 //! From rendered samples to rows of tokens: the over-long policy, and packing of several documents into one row.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::config::OverLong;
 
+/// A teacher's distributions over tokens: its most probable ones, where it is known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SoftTokens {
+    /// Tokens kept per position.
+    pub top: usize,
+    /// `[positions · top]`
+    pub ids: Vec<u32>,
+    /// Their probabilities, `[positions · top]`; zeros where the teacher is not known.
+    pub probabilities: Vec<f32>,
+}
+
+impl SoftTokens {
+    /// Adds the distribution at a position of another one, nothing known where there is none.
+    pub(crate) fn push(&mut self, other: Option<&Self>, at: usize) {
+        let part = other.map(|other| other.part(at..at + 1)).unwrap_or_default();
+        let end = self.ids.len() + self.top;
+        self.ids.extend(part.ids);
+        self.probabilities.extend(part.probabilities);
+        self.ids.resize(end, 0);
+        self.probabilities.resize(end, 0.0);
+    }
+
+    /// The distributions of a range of positions.
+    fn part(&self, range: Range<usize>) -> Self {
+        let range = range.start * self.top..range.end * self.top;
+        Self { top: self.top, ids: self.ids[range.clone()].to_vec(), probabilities: self.probabilities[range].to_vec() }
+    }
+}
+
 /// A rendered sample: its tokens, and what the loss counts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Document {
     /// Id of the sample it comes from.
     pub sample_id: String,
@@ -13,9 +43,21 @@ pub struct Document {
     pub tokens: Vec<u32>,
     /// Weight of each token as a target; 0 for tokens that are only read. As long as `tokens`.
     pub weights: Vec<f32>,
+    /// A teacher's distribution for each token as a target.
+    pub soft: Option<SoftTokens>,
 }
 
 impl Document {
+    /// A part of it, as a document of its own.
+    fn part(&self, range: Range<usize>) -> Self {
+        Self {
+            sample_id: self.sample_id.clone(),
+            tokens: self.tokens[range.clone()].to_vec(),
+            weights: self.weights[range.clone()].to_vec(),
+            soft: self.soft.as_ref().map(|soft| soft.part(range)),
+        }
+    }
+
     /// Tokens that are trained: the targets of weight other than 0. The first token of a document has nothing before it
     /// that could predict it.
     #[must_use]
@@ -53,17 +95,13 @@ pub fn fit_length(documents: Vec<Document>, max_length: usize, policy: OverLong)
                 }
                 OverLong::Truncate => {
                     counts.truncated += 1;
-                    document.tokens.truncate(max_length);
-                    document.weights.truncate(max_length);
+                    document = document.part(0..max_length);
                 }
                 OverLong::Split => {
                     counts.split += 1;
-                    let pieces = document.tokens.chunks(max_length).zip(document.weights.chunks(max_length));
-                    fitted.extend(pieces.map(|(tokens, weights)| Document {
-                        sample_id: document.sample_id.clone(),
-                        tokens: tokens.to_vec(),
-                        weights: weights.to_vec(),
-                    }));
+                    let length = document.tokens.len();
+                    let pieces = (0..length).step_by(max_length).map(|start| start..(start + max_length).min(length));
+                    fitted.extend(pieces.map(|piece| document.part(piece)));
                     continue;
                 }
             }
@@ -140,6 +178,7 @@ mod tests {
             sample_id: id.into(),
             tokens: (0..length as u32).collect(),
             weights: (0..length).map(|at| if at >= trained_from { 1.0 } else { 0.0 }).collect(),
+            soft: None,
         }
     }
 

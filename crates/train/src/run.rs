@@ -7,33 +7,41 @@ use burn::module::Module;
 use potstill_model::CausalLm;
 
 use crate::accelerated::Accelerated;
-use crate::adamw::{AdamW, Moments, clip_factor, global_norm};
+use crate::adamw::{AdamW, clip_factor};
 use crate::batch::{DataOrder, MicroBatch};
 use crate::checkpoint::{self, Exact, State, Tensors};
-use crate::config::SftConfig;
+use crate::config::{Batching, SftConfig};
 use crate::corpus::Corpus;
 use crate::device;
 use crate::engine::{Engine, LossSum, StepGradient};
 use crate::error::{Result, TrainError};
-use crate::observe::{Log, Observer, TrainEvent};
-use crate::params::{self, ParamInfo};
+use crate::memory;
+use crate::observe::{Log, Observer, SkipReason, TrainEvent};
+use crate::optimizer::Optimizer;
+use crate::params;
+use crate::probe::Probe;
 use crate::report::{HeldOut, TrainReport};
+use crate::speed::{Flops, Pace};
+use crate::spike::{Aside, SkippedStep};
 use crate::trainer::{LOG_FILE, Places};
 
 /// A run in progress. The model is handed from step to step, so that its weights are updated without a copy.
 pub(crate) struct Run<'a> {
     config: &'a SftConfig,
     engine: Engine,
-    params: Vec<ParamInfo>,
-    /// The optimizer's state of a run on the CPU.
-    moments: Moments,
+    /// The optimizer; its state is that of a run on the CPU.
+    optimizer: Optimizer,
     /// Weights and optimizer's state of a run on an accelerator.
     accelerated: Option<Accelerated>,
     /// Weights at the lowest held-out loss, if they are to be kept.
     best: Option<Vec<Vec<f32>>>,
     corpus: Corpus,
     held_out: Vec<MicroBatch>,
+    probe: Option<Probe>,
     order: DataOrder,
+    flops: Flops,
+    pace: Pace,
+    aside: Aside,
     total: u64,
     state: State,
     resumed_from: Option<u64>,
@@ -60,45 +68,49 @@ impl<'a> Run<'a> {
         engine: Engine,
         mut model: CausalLm,
         corpus: Corpus,
-        held_out: Vec<MicroBatch>,
+        (held_out, probe): (Vec<MicroBatch>, Option<Probe>),
         places: Places<'_>,
     ) -> Result<(Self, CausalLm)> {
-        let params = params::describe(&model);
-        let sizes: Vec<usize> = params.iter().map(ParamInfo::size).collect();
-        let mut state = State::new(config, corpus.fingerprint(&params));
-        let (mut moments, mut best, mut resumed_from) = (Moments::zeros(&sizes), None, None);
+        let mut optimizer = Optimizer::new(config, &model);
+        let mut state = State::new(config, corpus.fingerprint(optimizer.infos(), params::frozen_hash(&model)));
+        let (mut best, mut resumed_from) = (None, None);
         let checkpoints = places.work.map(|work| work.join("checkpoints"));
         if let Some(folder) = &checkpoints {
             std::fs::create_dir_all(folder).map_err(TrainError::io("cannot create", folder))?;
             if let Some(newest) = checkpoint::list(folder)?.pop() {
-                let loaded = checkpoint::load(&newest, &params)?;
+                let loaded = checkpoint::load(&newest, optimizer.infos())?;
                 check_same(&state, &loaded.state, &newest)?;
                 state = State { config: config.clone(), ..loaded.state };
                 resumed_from = Some(state.step);
                 model = with_weights(model, &loaded.tensors.weights);
-                (moments, best) = (loaded.tensors.moments, loaded.tensors.best);
+                (optimizer.moments, best) = (loaded.tensors.moments, loaded.tensors.best);
             }
         }
         let accelerated = if device::is_cpu(&config.device) {
             None
         } else {
-            let moments = std::mem::take(&mut moments);
+            let moments = std::mem::take(&mut optimizer.moments);
             let moments = resumed_from.is_some().then_some(&moments);
             Some(Accelerated::new(&config.device, &model, moments)?)
         };
+        let order = DataOrder::new(corpus.rows.len(), config.batch_size, config.seed);
+        let folder = places.work.unwrap_or(places.output);
         let run = Self {
             config,
             engine,
-            params,
-            moments,
+            optimizer,
             accelerated,
             best,
             held_out,
-            order: DataOrder::new(corpus.rows.len(), config.batch_size, config.seed),
+            probe,
+            order: if config.batching == Batching::Length { order.grouped(corpus.row_lengths()) } else { order },
+            flops: Flops::new(&model),
+            pace: Pace::default(),
+            aside: Aside::open(folder, state.step)?,
             total: config.total_steps(corpus.rows.len()),
             resumed_from,
             checkpoints,
-            log: Log::open(&places.work.unwrap_or(places.output).join(LOG_FILE), state.log_bytes)?,
+            log: Log::open(&folder.join(LOG_FILE), state.log_bytes)?,
             began: Instant::now(),
             spent: Spent::default(),
             measured: None,
@@ -122,6 +134,7 @@ impl<'a> Run<'a> {
         } else {
             self.tell(observer, &self.started())?;
             self.state.before = self.evaluate(&model, observer)?.map(Into::into);
+            self.answer(&model, observer)?;
         }
         while self.state.step < self.total && !self.out_of_patience() {
             model = self.step(model, observer)?;
@@ -129,6 +142,9 @@ impl<'a> Run<'a> {
             let last = step == self.total;
             if !last && self.config.eval_every.is_some_and(|every| step.is_multiple_of(every)) {
                 self.measure(&model, observer)?;
+            }
+            if !last && self.probe.as_ref().is_some_and(|probe| probe.due(step)) {
+                self.answer(&model, observer)?;
             }
             let cancelled = observer.cancelled() && !last;
             if cancelled || self.config.save_every.is_some_and(|every| step.is_multiple_of(every)) {
@@ -160,7 +176,7 @@ impl<'a> Run<'a> {
     }
 
     fn parameters(&self) -> u64 {
-        self.params.iter().map(|param| param.size() as u64).sum()
+        self.optimizer.infos().iter().map(|param| param.size() as u64).sum()
     }
 
     fn out_of_patience(&self) -> bool {
@@ -178,15 +194,17 @@ impl<'a> Run<'a> {
         let rows = self.order.step(step).to_vec();
         let batches = self.corpus.batches(&rows, self.config.micro_batch_tokens)?;
         let tokens: u64 = batches.iter().map(|batch| batch.real_tokens as u64).sum();
-        let (sum, norm, gradients) = self.gradient(&model, &batches)?;
+        let (sum, norm, gradients) = self.gradient(&model, &batches, step)?;
         self.state.step += 1;
         self.state.tokens += tokens;
         self.state.trained_tokens += sum.tokens;
-        if !(sum.loss.is_finite() && norm.is_finite()) {
-            self.skip(observer, &rows, sum.mean(), norm)?;
+        let finite = sum.loss.is_finite() && norm.is_finite();
+        if !finite || self.state.norms.is_spike(norm, self.config.spike_factor) {
+            self.skip(observer, &rows, if finite { SkipReason::Spike } else { SkipReason::NotFinite }, (sum.mean(), norm))?;
             return Ok(model);
         }
         self.state.skipped_in_a_row = 0;
+        self.state.norms.add(norm);
         self.state.last_loss = Some(Exact(sum.mean()));
         let learning_rate = self.config.learning_rate * self.config.schedule.factor(step, self.total);
         let model = self.update(model, &gradients, learning_rate, clip_factor(norm, self.config.grad_clip))?;
@@ -194,71 +212,95 @@ impl<'a> Run<'a> {
         self.spent.time += time;
         self.spent.tokens += tokens;
         self.spent.trained += sum.tokens;
-        let event = self.step_event(sum, learning_rate, norm, tokens, time);
+        let flops = self.flops.step(&batches);
+        let event = self.step_event(sum, (learning_rate, norm), tokens, time, flops);
         self.tell(observer, &event)?;
         Ok(model)
     }
 
-    fn step_event(&self, sum: LossSum, learning_rate: f64, grad_norm: f64, tokens: u64, time: Duration) -> TrainEvent {
+    fn step_event(&mut self, sum: LossSum, (rate, norm): (f64, f64), tokens: u64, time: Duration, flops: f64) -> TrainEvent {
         let seconds = time.as_secs_f64().max(1e-9);
+        let tflops = flops / seconds / 1e12;
         TrainEvent::Step {
             step: self.state.step,
             epoch: self.state.step as f64 / self.order.steps_per_epoch() as f64,
             loss: sum.mean(),
-            learning_rate,
-            grad_norm,
+            learning_rate: rate,
+            grad_norm: norm,
             trained_tokens: sum.tokens,
             tokens,
             trained_tokens_per_second: sum.tokens as f64 / seconds,
             tokens_per_second: tokens as f64 / seconds,
             seconds: self.began.elapsed().as_secs_f64(),
+            eta_seconds: self.pace.add(time, self.total.saturating_sub(self.state.step)),
+            tflops,
+            mfu: self.config.peak_tflops.map(|peak| tflops / peak),
+            memory: memory::resident(),
         }
     }
 
     /// Loss and norm of the gradient; the gradient itself, unless it stays on the accelerator.
-    fn gradient(&mut self, model: &CausalLm, batches: &[MicroBatch]) -> Result<(LossSum, f64, Vec<Vec<f32>>)> {
+    fn gradient(&mut self, model: &CausalLm, batches: &[MicroBatch], step: u64) -> Result<(LossSum, f64, Vec<Vec<f32>>)> {
         if let Some(accelerated) = &mut self.accelerated {
             let (sum, norm) = accelerated.gradient(batches)?;
             return Ok((sum, norm, Vec::new()));
         }
-        let StepGradient { sum, gradients } = self.engine.gradient(model, batches)?;
-        let norm = global_norm(&gradients);
+        let StepGradient { sum, gradients } = self.engine.gradient(model, batches, step)?;
+        let norm = self.optimizer.norm(self.engine.split(), &gradients);
         Ok((sum, norm, gradients))
     }
 
     fn update(&mut self, model: CausalLm, gradients: &[Vec<f32>], learning_rate: f64, scale: f64) -> Result<CausalLm> {
-        let time = self.accelerated.as_ref().map_or(self.moments.time, Accelerated::time);
-        let optimizer = AdamW::new(self.config, learning_rate, time);
-        self.state.updates = time + 1;
         if let Some(accelerated) = &mut self.accelerated {
-            accelerated.update(&optimizer, scale, &self.params)?;
+            let step = AdamW::new(self.config, learning_rate, accelerated.time());
+            accelerated.update(&step, scale, &self.optimizer.decays(self.config))?;
+            self.state.updates = accelerated.time();
             return Ok(model);
         }
-        let (moments, infos) = (&mut self.moments, &self.params);
-        let model = params::update(model, &mut |index, values| {
-            let (first, second) = (&mut moments.first[index], &mut moments.second[index]);
-            optimizer.update(values, &gradients[index], first, second, scale as f32, infos[index].decay);
-        });
-        moments.time += 1;
+        let model = self.optimizer.step(self.config, self.engine.split(), model, gradients, (learning_rate, scale));
+        self.state.updates = self.optimizer.moments.time;
         Ok(model)
     }
 
-    /// The f32 values of every parameter.
+    /// The f32 values of every trained parameter.
     fn weights(&self, model: &CausalLm) -> Result<Vec<Vec<f32>>> {
         self.accelerated.as_ref().map_or_else(|| Ok(params::copy_values(model)), Accelerated::values)
     }
 
-    fn skip(&mut self, observer: &mut dyn Observer, rows: &[usize], loss: f64, norm: f64) -> Result<()> {
+    fn skip(&mut self, observer: &mut dyn Observer, rows: &[usize], reason: SkipReason, (loss, norm): (f64, f64)) -> Result<()> {
         self.state.skipped += 1;
         self.state.skipped_in_a_row += 1;
-        let samples = self.corpus.sample_ids(rows);
+        let mut samples = self.corpus.sample_ids(rows);
         let (step, skipped) = (self.state.step, self.state.skipped_in_a_row);
+        let (loss, grad_norm) = (loss.to_string(), norm.to_string());
+        self.aside.write(&SkippedStep {
+            step,
+            reason: reason.as_str().into(),
+            loss: loss.clone(),
+            grad_norm: grad_norm.clone(),
+            samples: samples.clone(),
+        })?;
+        samples.truncate(8);
         let listed = samples.join(", ");
-        self.tell(observer, &TrainEvent::Skipped { step, loss: loss.to_string(), grad_norm: norm.to_string(), samples })?;
+        self.tell(observer, &TrainEvent::Skipped { step, reason, loss, grad_norm, samples })?;
         if skipped > self.config.max_skipped {
             return Err(TrainError::Diverged { step, skipped, samples: listed });
         }
         Ok(())
+    }
+
+    /// Lets the student answer its prompts, if there are any.
+    fn answer(&mut self, model: &CausalLm, observer: &mut dyn Observer) -> Result<()> {
+        let Some(probe) = &self.probe else { return Ok(()) };
+        let model = match &self.accelerated {
+            Some(accelerated) => with_weights(model.valid(), &accelerated.values()?),
+            None => model.valid(),
+        };
+        let answers = probe.answers(&model, observer)?;
+        let judged: Vec<bool> = answers.iter().filter_map(|answer| answer.correct).collect();
+        let right = judged.iter().filter(|correct| **correct).count();
+        let accuracy = (!judged.is_empty()).then(|| right as f64 / judged.len() as f64);
+        self.tell(observer, &TrainEvent::Answers { step: self.state.step, accuracy, answers })
     }
 
     /// Measures the held-out loss, if there is anything held out.
@@ -301,14 +343,14 @@ impl<'a> Run<'a> {
         let Some(folder) = self.checkpoints.clone() else { return Ok(()) };
         self.state.log_bytes = self.log.length()?;
         // The moments and the best weights are lent for the time of writing.
-        let (lent, best) = (std::mem::take(&mut self.moments), self.best.take());
+        let (lent, best) = (std::mem::take(&mut self.optimizer.moments), self.best.take());
         let (moments, lent) = match &self.accelerated {
             Some(accelerated) => (accelerated.moments()?, Some(lent)),
             None => (lent, None),
         };
         let tensors = Tensors { weights: self.weights(model)?, moments, best };
-        let saved = checkpoint::save(&folder, &self.params, &tensors, &self.state);
-        (self.moments, self.best) = (lent.unwrap_or(tensors.moments), tensors.best);
+        let saved = checkpoint::save(&folder, self.optimizer.infos(), &tensors, &self.state);
+        (self.optimizer.moments, self.best) = (lent.unwrap_or(tensors.moments), tensors.best);
         checkpoint::prune(&folder, self.config.keep_last)?;
         observer.event(&TrainEvent::Saved { step: self.state.step, path: saved? });
         Ok(())
@@ -325,6 +367,7 @@ impl<'a> Run<'a> {
             model = with_weights(model, weights);
             after = Some(best.held_out);
         }
+        self.answer(&model, observer)?;
         let seconds = self.spent.time.as_secs_f64();
         let rate = |tokens: u64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         let report = TrainReport {

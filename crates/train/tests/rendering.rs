@@ -11,7 +11,7 @@
 mod common;
 
 use common::{sample, samples, student};
-use potstill_data::{Message, Sample};
+use potstill_data::{LossSpan, Message, MessagePart, Sample};
 use potstill_model::{ChatTemplate, Specials};
 use potstill_train::preview::preview;
 use potstill_train::render::Renderer;
@@ -123,6 +123,32 @@ fn what_cannot_be_masked_exactly_is_refused_with_the_sample_id() {
     for (sample, reason) in [(chat(&[("user", "a")]), "no assistant message"), (chat(&[("assistant", "a")]), "nothing prompts it")] {
         assert!(renderer.text(&sample).unwrap_err().to_string().contains(reason));
     }
+}
+
+#[test]
+fn spans_of_a_sample_count_otherwise_in_the_loss() {
+    let mut sample = sample(12, 3);
+    let student = student(&samples(4));
+    let reasoning = sample.messages[1].reasoning.clone().unwrap();
+    let second = reasoning.find(". ").unwrap() as u32 + 2;
+    let span = |part, start, end, weight| LossSpan { message: 1, part, start, end, weight };
+    sample.loss_spans = vec![span(MessagePart::Reasoning, 0, second, 0.0), span(MessagePart::Content, 4, 10, 0.5)];
+    sample.weight = 2.0;
+    let document = Renderer::new(&student.template).document(&student.tokenizer, &sample).unwrap();
+    let text_of = |wanted: f32| {
+        let kept = document.tokens.iter().zip(&document.weights).filter(|(_, weight)| **weight == wanted).map(|(id, _)| *id);
+        student.tokenizer.decode(&kept.collect::<Vec<_>>(), false).unwrap()
+    };
+    assert!(text_of(0.0).contains(reasoning[..second as usize].trim()), "{}", text_of(0.0));
+    assert_eq!(text_of(1.0).trim(), "answer");
+    assert!(text_of(2.0).contains(reasoning[second as usize..].trim()) && text_of(2.0).ends_with("<|im_end|>"));
+
+    sample.loss_spans[0].part = MessagePart::Reasoning;
+    sample.messages[1].reasoning = None;
+    sample.messages[1].content = "The answer is 3".into();
+    // Nothing is left of the reasoning; its span covers nothing.
+    let document = Renderer::new(&student.template).document(&student.tokenizer, &sample).unwrap();
+    assert!(document.weights.iter().filter(|weight| **weight == 2.0).count() > 2);
 }
 
 #[test]

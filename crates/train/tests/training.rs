@@ -13,42 +13,14 @@ mod common;
 use std::path::Path;
 
 use burn::module::Module;
-use common::{Recorder, config, sample, samples, student};
-use potstill_data::Sample;
+use common::{Recorder, config, distance, documents, run, sample, samples, student};
 use potstill_train::batch::{Arrangement, MicroBatch, micro_batches};
 use potstill_train::engine::Engine;
-use potstill_train::render::Renderer;
-use potstill_train::rows::{Document, Row, one_per_row};
-use potstill_train::{Places, Schedule, ScheduleKind, SftConfig, Student, TrainError, TrainEvent, TrainReport, params, train};
+use potstill_train::rows::{Row, one_per_row};
+use potstill_train::{Places, Schedule, ScheduleKind, SftConfig, Student, TrainError, TrainEvent, params, train};
 
 fn engine(threads: usize) -> Engine {
-    Engine { device: burn::tensor::Device::flex(), threads }
-}
-
-fn documents(student: &Student, samples: &[Sample]) -> Vec<Document> {
-    Renderer::new(&student.template).documents(&student.tokenizer, samples, 1).unwrap()
-}
-
-/// Largest difference between two gradients, relative to the largest element of the first.
-fn distance(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
-    let (a, b) = (a.concat(), b.concat());
-    assert_eq!(a.len(), b.len());
-    let largest = a.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
-    a.iter().zip(&b).fold(0.0_f32, |max, (a, b)| max.max((a - b).abs())) / largest
-}
-
-struct Ran {
-    report: TrainReport,
-    recorder: Recorder,
-    weights: Vec<Vec<f32>>,
-}
-
-fn run(config: &SftConfig, samples: &[Sample], held_out: &[Sample], work: Option<&Path>, stop: Option<u64>) -> Result<Ran, TrainError> {
-    let output = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder { stop_after: stop, ..Recorder::default() };
-    let places = Places { output: output.path(), work };
-    let (student, report) = train(config, student(samples), samples, held_out, places, &mut recorder)?;
-    Ok(Ran { report, recorder, weights: params::copy_values(&student.model) })
+    Engine::new(burn::tensor::Device::flex(), threads).unwrap()
 }
 
 #[test]
@@ -62,7 +34,7 @@ fn one_batch_of_eight_equals_eight_of_one() {
     let whole = micro_batches(&all, &rows, &documents, 100_000, Arrangement::Flat).unwrap();
     let parts = micro_batches(&all, &rows, &documents, 1, Arrangement::Flat).unwrap();
     assert_eq!((whole.len(), parts.len()), (1, 8));
-    let (whole, parts) = (engine(1).gradient(&model, &whole).unwrap(), engine(1).gradient(&model, &parts).unwrap());
+    let (whole, parts) = (engine(1).gradient(&model, &whole, 0).unwrap(), engine(1).gradient(&model, &parts, 0).unwrap());
     assert_eq!(whole.sum.tokens, parts.sum.tokens);
     assert!((whole.sum.loss - parts.sum.loss).abs() < 1e-6 * whole.sum.loss);
     assert!(distance(&whole.gradients, &parts.gradients) < 1e-5);
@@ -78,7 +50,7 @@ fn packed_and_padded_and_flat_rows_are_equal() {
     let longest = *lengths.iter().max().unwrap();
     let gradient = |rows: &[Row], arrangement| {
         let rows: Vec<&Row> = rows.iter().collect();
-        engine(1).gradient(&model, &[MicroBatch::new(&rows, &documents, arrangement).unwrap()]).unwrap()
+        engine(1).gradient(&model, &[MicroBatch::new(&rows, &documents, arrangement).unwrap()], 0).unwrap()
     };
     let padded = gradient(&one_per_row(&documents), Arrangement::Rows(longest + 5));
     let flat = gradient(&one_per_row(&documents), Arrangement::Flat);

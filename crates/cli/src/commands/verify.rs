@@ -120,10 +120,10 @@ fn outputs_are_apart(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
+pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
 
 /// The file's rows as record batches, with the columns as they are, and how many there are.
-fn batches(file: &Path) -> Result<(Batches, Option<u64>), Failure> {
+pub(crate) fn batches(file: &Path) -> Result<(Batches, Option<u64>), Failure> {
     if file.extension().is_some_and(|e| e == "parquet") {
         let reader = BatchReader::open(&[file])?;
         let rows = reader.rows();

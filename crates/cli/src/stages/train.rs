@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::joined::Joined;
 use super::{curate_error, data_error};
 use crate::app::App;
+use crate::training::{self, Judge};
 
 /// Fine-tunes a student.
 pub(crate) type Train = Joined<Own, SftConfig>;
@@ -21,7 +22,7 @@ pub(crate) type Train = Joined<Own, SftConfig>;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Own {
-    /// The folder of the model to start from (config.json, safetensors, tokenizer.json).
+    /// The model to start from: a folder (config.json, safetensors, tokenizer.json) or a GGUF file.
     #[serde(default)]
     student: Option<String>,
     /// Start from random weights of this shape instead, with a tokenizer trained on the samples.
@@ -56,6 +57,9 @@ impl Stage<App> for Train {
         }
         mistakes.extend(self.settings.validate().err().map(|e| Mistake::at(field(&e), e.to_string())));
         mistakes.extend(device::parse(&self.settings.device).err().map(|e| Mistake::at("device", e.to_string())));
+        mistakes.extend(Judge::new(&self.settings).err().map(|e| Mistake::at("probe.verifier", e.to_string())));
+        let teacher = self.settings.distill.as_ref().and_then(|distill| distill.teacher.as_ref());
+        mistakes.extend(teacher.and_then(|teacher| cx.app.check_model("distill.teacher", teacher)));
         mistakes
     }
 
@@ -63,27 +67,31 @@ impl Stage<App> for Train {
         let mut settings = json!(self);
         // Neither speed nor bookkeeping decides the weights.
         if let Value::Object(keys) = &mut settings {
-            ["threads", "save_every", "keep_last", "student", "seed"].iter().for_each(|key| drop(keys.remove(*key)));
+            let free = ["threads", "save_every", "keep_last", "student", "seed", "probe", "peak_tflops"];
+            free.iter().for_each(|key| drop(keys.remove(*key)));
+            // What is not set must not change the fingerprint of what was trained before the setting existed.
+            keys.retain(|_, value| !value.is_null());
         }
-        let student = self.own.student.as_ref().map(|folder| folder_hash(&app.model_folder(folder)?)).transpose()?;
-        Ok(json!({ "settings": settings, "student": student }))
+        let hash = |path: Option<&String>| path.map(|path| content_hash(&app.model_folder(path)?)).transpose();
+        let teacher = self.settings.distill.as_ref().and_then(|distill| distill.teacher.as_ref());
+        if let (Some(Value::Object(distill)), Some(_)) = (settings.get_mut("distill"), teacher) {
+            distill.remove("teacher");
+        }
+        Ok(json!({ "settings": settings, "student": hash(self.own.student.as_ref())?, "teacher": hash(teacher)? }))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let (samples, held_out) = self.samples(cx)?;
-        let config = SftConfig {
-            seed: cx.rng_seed("train"),
-            threads: if self.settings.threads == 0 { cx.app.threads } else { self.settings.threads },
-            ..self.settings.clone()
-        };
+        let config = self.config(cx)?;
+        let judge = Judge::new(&config).map_err(|e| StageError::config(e.to_string()))?;
         let init_seed = cx.rng_seed("init");
         let student = self.student(cx, &samples, init_seed)?;
         let marker = cx.out_file(MODEL, "config.json")?;
         let output = marker.parent().map(Path::to_owned).unwrap_or_default();
         let scratch = cx.scratch()?;
         let places = Places { output: &output, work: Some(&scratch) };
-        let (_, report) =
-            potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, total: 0 }).map_err(train_error)?;
+        let (_, report) = potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, judge, total: 0 })
+            .map_err(train_error)?;
         let mut stats = serde_json::to_value(&report).unwrap_or_default();
         stats["start"] = self.start(init_seed, cx.app)?;
         Ok(StageResult { stats, ..StageResult::default() }.entry(MODEL, "."))
@@ -91,6 +99,19 @@ impl Stage<App> for Train {
 }
 
 impl Train {
+    /// The settings with what the pipeline decides: seed, threads, and where files are.
+    fn config(&self, cx: &StageContext<'_, App>) -> Result<SftConfig, StageError> {
+        let mut config = SftConfig {
+            seed: cx.rng_seed("train"),
+            threads: if self.settings.threads == 0 { cx.app.threads } else { self.settings.threads },
+            ..self.settings.clone()
+        };
+        if let Some(teacher) = config.distill.as_mut().and_then(|distill| distill.teacher.as_mut()) {
+            *teacher = cx.app.model_folder(teacher)?.display().to_string();
+        }
+        Ok(config)
+    }
+
     /// Where the weights came from, so that an evaluation can load the untrained student.
     fn start(&self, init_seed: u64, app: &App) -> Result<Value, StageError> {
         Ok(match (&self.own.student, &self.own.from_scratch) {
@@ -151,42 +172,25 @@ impl Train {
 /// Passes a training run's events on.
 struct Watch<'a, 'c> {
     cx: &'a StageContext<'c, App>,
+    judge: Judge,
     total: u64,
 }
 
 impl Observer for Watch<'_, '_> {
     fn event(&mut self, event: &TrainEvent) {
-        match event {
-            TrainEvent::Started { step, total_steps, .. } => {
-                self.total = *total_steps;
-                if *step > 0 {
-                    self.cx.message(Level::Info, format!("goes on from the checkpoint at step {step} of {total_steps}"));
-                }
-            }
-            TrainEvent::Step { step, loss, learning_rate, grad_norm, tokens_per_second, .. } => {
-                let fields = [
-                    ("loss", *loss),
-                    ("learning_rate", *learning_rate),
-                    ("grad_norm", *grad_norm),
-                    ("tokens_per_second", *tokens_per_second),
-                ];
-                self.cx.progress(*step, Some(self.total), "steps", &fields);
-            }
-            TrainEvent::Eval { step, loss, token_accuracy } => {
-                self.cx.message(
-                    Level::Info,
-                    format!("step {step}: held-out loss {loss:.4}, {:.1} % of its tokens predicted", token_accuracy * 100.0),
-                );
-            }
-            TrainEvent::Skipped { step, loss, samples, .. } => {
-                self.cx
-                    .message(Level::Warning, format!("step {step} was skipped, its loss is {loss}; its samples: {}", samples.join(", ")));
-            }
-            TrainEvent::TimeLimit { step } => {
-                self.cx.message(Level::Warning, format!("the time limit ended training at step {step} of {}", self.total));
-            }
-            _ => {}
+        if let TrainEvent::Started { total_steps, .. } = event {
+            self.total = *total_steps;
         }
+        if let TrainEvent::Step { step, .. } = event {
+            self.cx.progress(*step, Some(self.total), "steps", &training::figures(event));
+        }
+        if let Some((warning, text)) = training::message(event, self.total) {
+            self.cx.message(if warning { Level::Warning } else { Level::Info }, text);
+        }
+    }
+
+    fn judge(&mut self, sample: &Sample, answer: &str) -> Option<bool> {
+        self.judge.judge(sample, answer)
     }
 
     fn cancelled(&self) -> bool {
@@ -210,15 +214,18 @@ pub(crate) fn train_error(error: TrainError) -> StageError {
     }
 }
 
-/// One hash over the files of a model folder, by name and content.
-fn folder_hash(folder: &Path) -> Result<String, StageError> {
-    let unreadable =
-        |e: std::io::Error| StageError::config(format!("the student's folder `{}` cannot be read", folder.display())).caused_by(e);
+/// One hash over a file, or over the files of a model folder by name and content.
+fn content_hash(path: &Path) -> Result<String, StageError> {
+    let unreadable = |e: std::io::Error| StageError::config(format!("the model `{}` cannot be read", path.display())).caused_by(e);
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in folder.read_dir().map_err(unreadable)? {
-        files.push(entry.map_err(unreadable)?.path());
+    if path.is_dir() {
+        for entry in path.read_dir().map_err(unreadable)? {
+            files.push(entry.map_err(unreadable)?.path());
+        }
+        files.sort();
+    } else {
+        files.push(path.to_owned());
     }
-    files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files.iter().filter(|f| f.is_file()) {
         hasher.update(file.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());

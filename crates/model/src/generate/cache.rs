@@ -47,7 +47,7 @@ impl CausalLm {
         let steps: Arc<[Step]> = steps.into();
         let mut x = self.embed(ints(tokens.iter().map(|&token| token.cast_signed()).collect()));
         for (layer, slot) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, self.config(), |qkv, spec| {
+            x = layer.forward(x, self.config(), None, |qkv, spec| {
                 // The cache is taken out while the operation runs, so that it is its only owner and writes in place.
                 let empty = || Tensor::empty([0, 0, 0], &device);
                 let (keys, values) = std::mem::replace(slot, (empty(), empty()));

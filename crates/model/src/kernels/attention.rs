@@ -4,13 +4,13 @@
 //! recomputes the probabilities from the kept log-sum-exp (Dao et al. 2022, arXiv:2205.14135), so that nothing of
 //! size length² is kept.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     matrix::{Mat, MatMut, matmul},
     simd::{dot, exp, exp_sub_sum, max, vectorized},
 };
-use crate::{layout::SequenceLayout, rope::RopeTable};
+use crate::{layout::SequenceLayout, parallel, rope::RopeTable};
 
 /// Queries handled together.
 const BLOCK: usize = 64;
@@ -159,26 +159,68 @@ pub(crate) fn attend(
     }
 }
 
+/// Heads of one document that are computed together: a group that shares its keys, or, where threads share the work,
+/// one head.
+struct Task {
+    tokens: Range<usize>,
+    heads: Range<usize>,
+}
+
+fn tasks(layout: &SequenceLayout, spec: &AttentionSpec) -> Vec<Task> {
+    let step = if parallel::current().is_some() { 1 } else { spec.heads / spec.kv_heads };
+    let of = |tokens: &Range<usize>| {
+        let heads = (0..spec.heads).step_by(step).map(|first| first..first + step);
+        heads.map(|heads| Task { tokens: tokens.clone(), heads }).collect::<Vec<_>>()
+    };
+    layout.documents().iter().flat_map(of).collect()
+}
+
+fn each<R: Send>(tasks: &[Task], work: impl Fn(&Task) -> R + Sync) -> Vec<R> {
+    match parallel::current() {
+        Some(split) => split.map(tasks.len(), |at| work(&tasks[at])),
+        None => tasks.iter().map(work).collect(),
+    }
+}
+
+/// Copies `[n, width]` into the columns from `column` on of rows `stride` long, through `put(place, part)`.
+fn place(rows: &mut [f32], stride: usize, column: usize, part: &[f32], width: usize, put: impl Fn(&mut [f32], &[f32])) {
+    for (row, part) in rows.chunks_exact_mut(stride).zip(part.chunks_exact(width)) {
+        put(&mut row[column..column + width], part);
+    }
+}
+
 /// Merged projections `[tokens, row]` to attention's output `[tokens, heads·dim]` and log-sum-exps `[heads, tokens]`.
 pub(crate) fn forward(qkv: &[f32], layout: &SequenceLayout, spec: &AttentionSpec) -> (Vec<f32>, Vec<f32>) {
-    let (dim, stride, out_stride, tokens) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim, layout.tokens());
+    let (dim, out_stride, tokens) = (spec.head_dim, spec.heads * spec.head_dim, layout.tokens());
+    let tasks = tasks(layout, spec);
+    let parts = each(&tasks, |task| forward_task(qkv, task, spec));
     let mut out = vec![0.0; tokens * out_stride];
     let mut lse = vec![0.0; tokens * spec.heads];
-    let (mut q, mut k) = (Vec::new(), Vec::new());
-    for document in layout.documents() {
-        let rows = &qkv[document.start * stride..document.end * stride];
-        let angles = spec.rope.as_ref().map(|rope| rope.rows(0, document.len()));
-        for head in 0..spec.heads {
-            let (q_column, k_column, v_column) = spec.columns(head);
-            gather(&mut q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
-            if head % (spec.heads / spec.kv_heads) == 0 {
-                gather(&mut k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
-            }
-            let lse = &mut lse[head * tokens + document.start..head * tokens + document.end];
-            let out = &mut out[document.start * out_stride + q_column..];
-            let keys_values = (Rows { data: &k, stride: dim }, Rows { data: &rows[v_column..], stride });
-            attend(&q, 0, keys_values, out, out_stride, spec, lse);
+    for (task, (part, part_lse)) in tasks.iter().zip(parts) {
+        let rows = &mut out[task.tokens.start * out_stride..task.tokens.end * out_stride];
+        place(rows, out_stride, task.heads.start * dim, &part, task.heads.len() * dim, <[f32]>::copy_from_slice);
+        for (head, part) in task.heads.clone().zip(part_lse.chunks_exact(task.tokens.len())) {
+            lse[head * tokens + task.tokens.start..head * tokens + task.tokens.end].copy_from_slice(part);
         }
+    }
+    (out, lse)
+}
+
+/// The output `[n, heads·dim]` and log-sum-exps `[heads, n]` of a task's heads.
+fn forward_task(qkv: &[f32], task: &Task, spec: &AttentionSpec) -> (Vec<f32>, Vec<f32>) {
+    let (dim, stride, n) = (spec.head_dim, spec.row(), task.tokens.len());
+    let out_stride = task.heads.len() * dim;
+    let rows = &qkv[task.tokens.start * stride..task.tokens.end * stride];
+    let angles = spec.rope.as_ref().map(|rope| rope.rows(0, n));
+    let mut out = vec![0.0; n * out_stride];
+    let mut lse = vec![0.0; n * task.heads.len()];
+    let (mut q, mut k) = (Vec::new(), Vec::new());
+    let (_, k_column, v_column) = spec.columns(task.heads.start);
+    gather(&mut k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+    for (at, head) in task.heads.clone().enumerate() {
+        gather(&mut q, rows, stride, spec.columns(head).0, dim, angles.as_deref(), spec.scale);
+        let keys_values = (Rows { data: &k, stride: dim }, Rows { data: &rows[v_column..], stride });
+        attend(&q, 0, keys_values, &mut out[at * dim..], out_stride, spec, &mut lse[at * n..(at + 1) * n]);
     }
     (out, lse)
 }
@@ -195,39 +237,54 @@ struct Scratch {
     dp: Vec<f32>,
 }
 
+/// What the backward pass is given besides the projections.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    out: &'a [f32],
+    lse: &'a [f32],
+    dout: &'a [f32],
+}
+
 /// The gradient of the merged projections.
 pub(crate) fn backward(qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], layout: &SequenceLayout, spec: &AttentionSpec) -> Vec<f32> {
-    let (dim, stride, out_stride, tokens) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim, layout.tokens());
-    let group = spec.heads / spec.kv_heads;
+    let (dim, stride) = (spec.head_dim, spec.row());
+    let tasks = tasks(layout, spec);
+    let parts = each(&tasks, |task| backward_task(qkv, Given { out, lse, dout }, task, layout.tokens(), spec));
     let mut dqkv = vec![0.0; qkv.len()];
-    let mut scratch = Scratch::default();
-    for document in layout.documents() {
-        let n = document.len();
-        let rows = &qkv[document.start * stride..document.end * stride];
-        let drows = &mut dqkv[document.start * stride..document.end * stride];
-        let angles = spec.rope.as_ref().map(|rope| rope.rows(0, n));
-        for head in 0..spec.heads {
-            let (q_column, k_column, v_column) = spec.columns(head);
-            gather(&mut scratch.q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
-            if head % group == 0 {
-                gather(&mut scratch.k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
-                for buffer in [&mut scratch.dk, &mut scratch.dv] {
-                    buffer.clear();
-                    buffer.resize(n * dim, 0.0);
-                }
-            }
-            let columns = document.start * out_stride + q_column..;
-            let lse = &lse[head * tokens + document.start..head * tokens + document.end];
-            let (out, dout) = (Rows { data: &out[columns.clone()], stride: out_stride }, Rows { data: &dout[columns], stride: out_stride });
-            backward_head(&mut scratch, Rows { data: &rows[v_column..], stride }, out, dout, lse, spec);
-            scatter(&scratch.dq, drows, stride, q_column, dim, angles.as_deref(), spec.scale);
-            if head % group == group - 1 {
-                scatter(&scratch.dk, drows, stride, k_column, dim, angles.as_deref(), 1.0);
-                scatter(&scratch.dv, drows, stride, v_column, dim, None, 1.0);
-            }
-        }
+    let add = |sum: &mut [f32], part: &[f32]| sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    for (task, [dq, dk, dv]) in tasks.iter().zip(parts) {
+        let rows = &mut dqkv[task.tokens.start * stride..task.tokens.end * stride];
+        let (q_column, k_column, v_column) = spec.columns(task.heads.start);
+        place(rows, stride, q_column, &dq, task.heads.len() * dim, <[f32]>::copy_from_slice);
+        place(rows, stride, k_column, &dk, dim, add);
+        place(rows, stride, v_column, &dv, dim, add);
     }
     dqkv
+}
+
+/// Gradients of a task's queries `[n, heads·dim]` and of its keys and values `[n, dim]`.
+fn backward_task(qkv: &[f32], given: Given<'_>, task: &Task, tokens: usize, spec: &AttentionSpec) -> [Vec<f32>; 3] {
+    let (dim, stride, out_stride, n) = (spec.head_dim, spec.row(), spec.heads * spec.head_dim, task.tokens.len());
+    let rows = &qkv[task.tokens.start * stride..task.tokens.end * stride];
+    let angles = spec.rope.as_ref().map(|rope| rope.rows(0, n));
+    let mut scratch = Scratch { dk: vec![0.0; n * dim], dv: vec![0.0; n * dim], ..Scratch::default() };
+    let (_, k_column, v_column) = spec.columns(task.heads.start);
+    gather(&mut scratch.k, rows, stride, k_column, dim, angles.as_deref(), 1.0);
+    let width = task.heads.len() * dim;
+    let mut dq = vec![0.0; n * width];
+    for (at, head) in task.heads.clone().enumerate() {
+        let q_column = spec.columns(head).0;
+        gather(&mut scratch.q, rows, stride, q_column, dim, angles.as_deref(), spec.scale);
+        let columns = task.tokens.start * out_stride + q_column..;
+        let lse = &given.lse[head * tokens + task.tokens.start..head * tokens + task.tokens.end];
+        let out = Rows { data: &given.out[columns.clone()], stride: out_stride };
+        let dout = Rows { data: &given.dout[columns], stride: out_stride };
+        backward_head(&mut scratch, Rows { data: &rows[v_column..], stride }, out, dout, lse, spec);
+        scatter(&scratch.dq, &mut dq, width, at * dim, dim, angles.as_deref(), spec.scale);
+    }
+    let mut dk = vec![0.0; n * dim];
+    scatter(&scratch.dk, &mut dk, dim, 0, dim, angles.as_deref(), 1.0);
+    [dq, dk, scratch.dv]
 }
 
 /// One head of one document: fills `dq`, adds to `dk` and `dv`.

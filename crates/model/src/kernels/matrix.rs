@@ -21,6 +21,22 @@ impl<'a> Mat<'a> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// Rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// `count` rows from `start` on.
+    pub(crate) fn row_range(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.rows, "rows {start}..{} of {}", start + count, self.rows);
+        Self { data: &self.data[(start * self.row_stride).min(self.data.len())..], rows: count, ..self }
+    }
+
     /// The transposed view.
     pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }

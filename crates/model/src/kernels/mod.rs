@@ -11,6 +11,7 @@ pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod decode;
 pub(crate) mod gated;
+pub(crate) mod linear;
 pub(crate) mod matrix;
 pub(crate) mod rms_norm;
 pub(crate) mod simd;

@@ -1,8 +1,12 @@
 //! Tiny students and samples that the tests share.
 #![allow(dead_code, reason = "not every test file uses every helper")]
 
+use std::path::Path;
+
 use potstill_data::{Message, Meta, Sample, SampleKind};
-use potstill_train::{Observer, ScratchConfig, SftConfig, Student, TrainEvent};
+use potstill_train::render::Renderer;
+use potstill_train::rows::Document;
+use potstill_train::{Observer, Places, ScratchConfig, SftConfig, Student, TrainError, TrainEvent, TrainReport, params, train};
 
 /// A conversation with a think block; `size` changes its length.
 pub(crate) fn sample(index: usize, size: usize) -> Sample {
@@ -88,4 +92,36 @@ impl Recorder {
         };
         self.events.iter().filter_map(step).collect()
     }
+}
+
+pub(crate) fn documents(student: &Student, samples: &[Sample]) -> Vec<Document> {
+    Renderer::new(&student.template).documents(&student.tokenizer, samples, 1).unwrap()
+}
+
+/// Largest difference between two gradients, relative to the largest element of the first.
+pub(crate) fn distance(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    let (a, b) = (a.concat(), b.concat());
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+    a.iter().zip(&b).fold(0.0_f32, |max, (a, b)| max.max((a - b).abs())) / largest
+}
+
+pub(crate) struct Ran {
+    pub(crate) report: TrainReport,
+    pub(crate) recorder: Recorder,
+    pub(crate) weights: Vec<Vec<f32>>,
+}
+
+pub(crate) fn run(
+    config: &SftConfig,
+    samples: &[Sample],
+    held_out: &[Sample],
+    work: Option<&Path>,
+    stop: Option<u64>,
+) -> Result<Ran, TrainError> {
+    let output = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder { stop_after: stop, ..Recorder::default() };
+    let places = Places { output: output.path(), work };
+    let (student, report) = train(config, student(samples), samples, held_out, places, &mut recorder)?;
+    Ok(Ran { report, recorder, weights: params::copy_values(&student.model) })
 }

@@ -1,0 +1,115 @@
+//! What the `train` stage and the `train` command share: how a run's events are told, and who judges its answers.
+
+use potstill_data::{Sample, Verdict};
+use potstill_train::{SftConfig, SkipReason, TrainEvent};
+use potstill_verify::{Case, Verifier, VerifyError, VerifyOptions, verifier};
+
+/// Judges answers against the final answer of the sample's own reply.
+pub(crate) struct Judge(Option<Box<dyn Verifier>>);
+
+impl Judge {
+    /// The verifier that the settings name; nobody judges without one.
+    pub(crate) fn new(settings: &SftConfig) -> Result<Self, VerifyError> {
+        let name = settings.probe.as_ref().and_then(|probe| probe.verifier.as_deref());
+        Ok(Self(name.map(|name| verifier(name, &VerifyOptions::default())).transpose()?))
+    }
+
+    /// Whether an answer agrees with the sample's reply; none where no verifier can tell.
+    pub(crate) fn judge(&self, sample: &Sample, answer: &str) -> Option<bool> {
+        let verifier = self.0.as_ref()?;
+        let reply = sample.messages.iter().rev().find(|message| message.role == "assistant")?;
+        let prompt = sample.messages.iter().rev().find(|message| message.role == "user").map_or("", |message| &message.content);
+        let case = |gold, response| Case { prompt, gold: Some(gold), response, ..Case::default() };
+        // The verifier reads the reference answer out of the reply as it reads the student's.
+        let gold = verifier.verify(&case("0", &reply.content)).extracted?;
+        match verifier.verify(&case(&gold, answer)).verdict {
+            Verdict::Correct => Some(true),
+            Verdict::Incorrect => Some(false),
+            Verdict::Undecided => None,
+        }
+    }
+}
+
+/// The figures of a step that progress shows.
+pub(crate) fn figures(event: &TrainEvent) -> Vec<(&'static str, f64)> {
+    let TrainEvent::Step { loss, learning_rate, grad_norm, tokens_per_second, trained_tokens_per_second, mfu, memory, .. } = event else {
+        return Vec::new();
+    };
+    let mut figures = vec![
+        ("loss", *loss),
+        ("learning_rate", *learning_rate),
+        ("grad_norm", *grad_norm),
+        ("tokens_per_second", *tokens_per_second),
+        ("trained_per_second", *trained_tokens_per_second),
+    ];
+    figures.extend(memory.map(|bytes| ("memory_gb", bytes as f64 / 1e9)));
+    figures.extend(mfu.map(|share| ("mfu", share)));
+    figures
+}
+
+/// What an event says to people beyond progress, and whether it is a warning.
+pub(crate) fn message(event: &TrainEvent, total: u64) -> Option<(bool, String)> {
+    let told = match event {
+        TrainEvent::Started { step, total_steps, .. } if *step > 0 => {
+            (false, format!("goes on from the checkpoint at step {step} of {total_steps}"))
+        }
+        TrainEvent::Eval { step, loss, token_accuracy } => {
+            (false, format!("step {step}: held-out loss {loss:.4}, {:.1} % of its tokens predicted", token_accuracy * 100.0))
+        }
+        TrainEvent::Answers { step, accuracy, answers } => {
+            let right = accuracy.map_or_else(String::new, |share| format!(", {:.0} % right", share * 100.0));
+            let mut text = format!("step {step}: the student answers{right}");
+            for answer in answers.iter().take(2) {
+                let mut line: String = answer.text.chars().take(200).collect();
+                if line.len() < answer.text.len() || !answer.finished {
+                    line.push('…');
+                }
+                text.push_str(&format!("\n    {}: {}", answer.sample_id, line.replace('\n', "\n      ")));
+            }
+            (false, text)
+        }
+        TrainEvent::Skipped { step, reason, loss, grad_norm, samples } => {
+            let why = match reason {
+                SkipReason::NotFinite => format!("its loss is {loss}"),
+                SkipReason::Spike => format!("its gradient norm of {grad_norm} is a spike"),
+            };
+            (true, format!("step {step} was skipped, {why}; its samples: {}", samples.join(", ")))
+        }
+        TrainEvent::OutOfPatience { step } => (false, format!("the held-out loss falls no more; training ends at step {step} of {total}")),
+        TrainEvent::TimeLimit { step } => (true, format!("the time limit ended training at step {step} of {total}")),
+        _ => return None,
+    };
+    Some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use potstill_data::{Message, Meta, SampleKind};
+    use potstill_train::ProbeConfig;
+
+    use super::*;
+
+    #[test]
+    fn answers_are_judged_by_the_reply_of_the_sample() {
+        let sample = Sample {
+            sample_id: "s".into(),
+            problem_id: "p".into(),
+            source: "test".into(),
+            messages: vec![Message::new("user", "2 + 3?"), Message::new("assistant", "So it is \\boxed{5}.")],
+            kind: SampleKind::Shortcut,
+            weight: 1.0,
+            loss_spans: Vec::new(),
+            lineage: Vec::new(),
+            meta: Meta::new(),
+        };
+        let settings = |name: &str| {
+            let probe = ProbeConfig { verifier: Some(name.into()), ..ProbeConfig::default() };
+            SftConfig { probe: Some(probe), ..SftConfig::default() }
+        };
+        let judge = Judge::new(&settings("math")).unwrap();
+        assert_eq!(judge.judge(&sample, "It must be \\boxed{5.0}"), Some(true));
+        assert_eq!(judge.judge(&sample, "It must be \\boxed{6}"), Some(false));
+        assert!(Judge::new(&settings("nobody")).is_err());
+        assert_eq!(Judge::new(&SftConfig::default()).unwrap().judge(&sample, "5"), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! Matrix products of the projections, in blocks of rows where threads share the work.
+
+use super::matrix::{Mat, MatMut, matmul};
+use crate::parallel;
+
+/// Rows of a block at least; fewer would read the other matrix too often.
+const ROWS: usize = 128;
+
+/// `a·b` for `a [rows, inner]` and `b [inner, cols]`.
+pub(crate) fn product(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
+    let mut out = vec![0.0; a.rows() * b.cols()];
+    product_into(&mut out, false, a, b, ROWS);
+    out
+}
+
+/// `out ← a·b`, or `out ← out + a·b` with `accumulate`; blocks have this many rows.
+pub(crate) fn product_into(out: &mut [f32], accumulate: bool, a: Mat<'_>, b: Mat<'_>, block: usize) {
+    let (rows, cols) = (a.rows(), b.cols());
+    match parallel::current() {
+        Some(split) if rows > block && cols > 0 => split.chunks_mut(out, block * cols, |at, part| {
+            let count = part.len() / cols;
+            matmul(MatMut::new(part, count, cols, cols), accumulate, a.row_range(at * block, count), b);
+        }),
+        _ => matmul(MatMut::new(out, rows, cols, cols), accumulate, a, b),
+    }
+}
+
+/// The gradients of `x [n, inner]` and `w [inner, outer]` of a product `x·w`, those that are wanted.
+pub(crate) fn backward(
+    x: Option<&[f32]>,
+    w: Option<&[f32]>,
+    dy: &[f32],
+    (n, inner, outer): (usize, usize, usize),
+) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+    let dy = Mat::new(dy, n, outer, outer);
+    let dx = w.map(|w| product(dy, Mat::new(w, inner, outer, outer).t()));
+    let dw = x.map(|x| product(Mat::new(x, n, inner, inner).t(), dy));
+    (dx, dw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parallel::Split;
+
+    #[test]
+    fn blocks_give_the_product_on_any_number_of_threads() {
+        let (n, inner, outer) = (300, 20, 7);
+        let wave = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>();
+        let (x, w, dy) = (wave(n * inner, 0.3), wave(inner * outer, 0.7), wave(n * outer, 0.9));
+        let all = || {
+            let y = product(Mat::new(&x, n, inner, inner), Mat::new(&w, inner, outer, outer));
+            (y, backward(Some(&x), Some(&w), &dy, (n, inner, outer)))
+        };
+        let whole = all();
+        let one = Split::new(1).unwrap().run(all);
+        assert_eq!(one, Split::new(3).unwrap().run(all));
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(near(&whole.0, &one.0) && near(whole.1.0.as_ref().unwrap(), one.1.0.as_ref().unwrap()));
+        assert!(near(whole.1.1.as_ref().unwrap(), one.1.1.as_ref().unwrap()));
+        let exact: f32 = (0..inner).map(|k| x[299 * inner + k] * w[k * outer + 6]).sum();
+        assert!((one.0[299 * outer + 6] - exact).abs() < 1e-4);
+        assert_eq!(backward(None, Some(&w), &dy, (n, inner, outer)).1, None);
+    }
+}

