@@ -22,13 +22,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-<<<<<<< HEAD
     check, completions, convert, diff, doctor, export as export_command, fetch, generate, new, plan, preview, push,
     report as report_command, run, schema, serve as serve_command, show, train, verify,
-=======
-    check, completions, diff, export as export_command, fetch, new, plan, preview, push, report as report_command, run, schema, show,
-    train, verify,
->>>>>>> w-train
 };
 use exit::Failure;
 
@@ -72,15 +67,12 @@ enum Command {
     Train(train::Args),
     /// See what a training run would learn from: masks, lengths, packing, memory
     Preview(preview::Args),
-<<<<<<< HEAD
     /// Have a model folder or GGUF file answer prompts
     Generate(generate::Args),
     /// Serve a model folder or GGUF file as an OpenAI-compatible endpoint
     Serve(serve_command::Args),
     /// Write a model as a Hugging Face folder or a GGUF file
     Convert(convert::Args),
-=======
->>>>>>> w-train
     /// Write a ready pipeline file to start from
     New(new::Args),
     /// Print the JSON Schema of pipeline files, for editors
@@ -109,12 +101,9 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Preview(args) => preview::run(&args),
-<<<<<<< HEAD
         Command::Generate(args) => generate::run(&args),
         Command::Serve(args) => serve_command::run(&args),
         Command::Convert(args) => convert::run(&args),
-=======
->>>>>>> w-train
         Command::New(args) => new::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -1,13 +1,8 @@
 //! Answers at intervals: the student writes, so that one sees it learn, and a judge may say what is right.
 
 use potstill_data::Sample;
-<<<<<<< HEAD
 use potstill_model::generate::{Batching, Decoder, Decoding, Finish, Prompt, generate};
 use potstill_model::{CausalLm, Storage};
-=======
-use potstill_model::CausalLm;
-use potstill_model::generate::{Decoding, Finish, Prompt, generate};
->>>>>>> w-train
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -105,23 +100,12 @@ impl Probe {
 
     /// The answers to all prompts. `model` must not track gradients.
     pub(crate) fn answers(&self, model: &CausalLm, observer: &mut dyn Observer) -> Result<Vec<Answer>> {
-<<<<<<< HEAD
         let decoding =
             Decoding { max_new_tokens: self.config.max_new_tokens, temperature: self.config.temperature as f32, ..Decoding::default() };
         let threads = self.threads.max(1);
         let batching = Batching { size: self.prompts.len().div_ceil(threads).clamp(1, 32), threads };
         let decoder = Decoder::new(model, self.tokenizer.clone(), None, Storage::F32)?;
         let report = generate(&decoder, &self.prompts, &decoding, batching, &|_| true)?;
-=======
-        let decoding = Decoding {
-            max_new_tokens: self.config.max_new_tokens,
-            temperature: self.config.temperature as f32,
-            threads: self.threads,
-            batch_size: self.prompts.len().div_ceil(self.threads.max(1)).clamp(1, 32),
-            ..Decoding::default()
-        };
-        let report = generate(model, &self.tokenizer, &self.prompts, &decoding, &|_| true)?;
->>>>>>> w-train
         let answers = self.samples.iter().zip(report.outputs).map(|(sample, output)| Answer {
             sample_id: sample.sample_id.clone(),
             correct: observer.judge(sample, &output.text),
