@@ -42,7 +42,7 @@ const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
 
 enum Open {
-    Parquet(BatchWriter),
+    Parquet(Box<BatchWriter>),
     Jsonl(BufWriter<File>),
 }
 
@@ -92,7 +92,7 @@ impl Shards {
     fn open(&mut self) -> Result<(), StageError> {
         let path = self.path();
         self.open = Some(match self.format {
-            FileFormat::Parquet => Open::Parquet(BatchWriter::create(&path, self.schema.clone()).map_err(data_error)?),
+            FileFormat::Parquet => Open::Parquet(Box::new(BatchWriter::create(&path, self.schema.clone()).map_err(data_error)?)),
             FileFormat::Jsonl => Open::Jsonl(BufWriter::new(File::create(&path).map_err(|e| refused(&path, e))?)),
         });
         Ok(())

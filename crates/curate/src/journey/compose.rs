@@ -354,7 +354,7 @@ fn recovered(seen: &Seen<'_>, mistake: &Mistake) -> Draft {
         origin: JourneySource::Recovered,
         right: seen.attempt.clone(),
         wrong_answers: mistake.answer.iter().cloned().collect(),
-        mistakes: vec![0..mistake.end.min(said)],
+        mistakes: std::iter::once(0..mistake.end.min(said)).collect(),
         lineage: vec![seen.id.clone()],
         reasoning,
         response,
