@@ -19,6 +19,7 @@ mod errors;
 #[path = "../../crates/hub/tests/fake/mod.rs"]
 mod fake;
 mod hub;
+mod judge;
 mod look;
 mod pipelines;
 mod quickstart;

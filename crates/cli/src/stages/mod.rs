@@ -36,7 +36,7 @@ pub(crate) use export::TOOL;
 pub(crate) static KINDS: &[Kind<App>] = &[
     kind::<source::Source>("source", "problems or attempts from files, a dataset manifest, or a procedural generator", Resource::Cpu),
     kind::<generate::Generate>("generate", "ask a teacher for attempts at problems", Resource::Network),
-    kind::<verify::Verify>("verify", "grade attempts against gold answers or tests", Resource::Cpu),
+    Kind { revision: 2, ..kind::<verify::Verify>("verify", "grade attempts against gold answers or tests", Resource::Cpu) },
     kind::<rewrite::Rewrite>(
         "rewrite",
         "a teacher puts attempts into a tidy form; what does not end in the same answer is dropped",

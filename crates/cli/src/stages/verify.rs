@@ -1,20 +1,28 @@
 //! `verify`: attempts get a verdict, with its proof and the answer that was graded.
 
-use std::collections::BTreeMap;
+mod graders;
+mod pseudo_gold;
+mod second_tier;
+mod tally;
 
-use potstill_data::{Attempt, MetaFields, Row, RowReader, Scalar, Verdict};
+use potstill_data::{Attempt, MetaFields, RowReader, RowWriter};
 use potstill_pipeline::{
-    CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
+    CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult, some_inputs,
 };
-use potstill_verify::{Case, Judgement, Proof, VERIFIERS, Verifier, VerifyError, VerifyOptions, code, verifier};
+use potstill_verify::majority::MajorityOptions;
+use potstill_verify::{VerifyOptions, code, verifier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use self::graders::Graders;
+use self::pseudo_gold::PseudoGolds;
+use self::second_tier::{Judge, SecondTier};
+use self::tally::Tally;
 use super::data_error;
 use super::rows::{ROWS, files, in_order, writer};
 use crate::app::App;
-use crate::estimate::passed_on;
+use crate::estimate::{Asked, passed_on};
 
 /// Grades attempts by the verifier that each problem names.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +37,16 @@ pub(crate) struct Verify {
     /// A meta column with a verdict from elsewhere (true/false, 1/0 or a word) to compare with; rows on which the two differ come out as `NAME.disagreements`.
     #[serde(default)]
     reference: Option<String>,
+    /// A second tier: a language model judges what the rules leave open. It fails closed: what is no clear opinion in the form that was asked for is no vote.
+    #[serde(default)]
+    judge: Option<Judge>,
+    /// Majority voting for problems without a gold answer: the answer of most attempts stands in for it. Such rows have the proof `majority` and `gold_by` in their meta.
+    #[serde(default)]
+    majority: Option<MajorityOptions>,
 }
+
+/// Rows that are judged together.
+const CHUNK: usize = 1024;
 
 /// The output with the rows on which verdict and reference differ.
 const DISAGREEMENTS: &str = "disagreements";
@@ -44,16 +61,34 @@ impl Stage<App> for Verify {
         Ok(outputs)
     }
 
-    fn check(&self, _cx: &CheckContext<'_, App>) -> Vec<Mistake> {
-        let Some(name) = &self.verifier else { return Vec::new() };
-        verifier(name, &self.options).err().map(|e| Mistake::at("verifier", e.to_string())).into_iter().collect()
+    fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        if let Some(name) = &self.verifier {
+            mistakes.extend(verifier(name, &self.options).err().map(|e| Mistake::at("verifier", e.to_string())));
+        }
+        if let Some(judge) = &self.judge {
+            mistakes.extend(judge.check(cx, self.reference.is_some()));
+        }
+        let wrong = self.majority.as_ref().and_then(MajorityOptions::mistake);
+        mistakes.extend(wrong.map(|(field, message)| Mistake::at(format!("majority.{field}"), message)));
+        mistakes
     }
 
-    fn identity(&self, _app: &App) -> Result<Value, StageError> {
-        serde_json::to_value(self).map_err(|e| StageError::failed("the settings cannot be written").caused_by(e))
+    fn identity(&self, app: &App) -> Result<Value, StageError> {
+        let judge = self.judge.as_ref().map(|judge| judge.identity(app)).transpose()?;
+        Ok(json!({
+            "verifier": self.verifier,
+            "options": self.options,
+            "reference": self.reference,
+            "majority": self.majority,
+            "judge": judge,
+        }))
     }
 
-    fn ready(&self, _app: &App) -> Result<(), StageError> {
+    fn ready(&self, app: &App) -> Result<(), StageError> {
+        if let Some(judge) = &self.judge {
+            app.generator(&judge.teacher)?;
+        }
         if self.verifier.as_deref() != Some("code") {
             return Ok(());
         }
@@ -64,166 +99,99 @@ impl Stage<App> for Verify {
     }
 
     fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
-        Some(passed_on(cx))
+        let Some(judge) = &self.judge else { return Some(passed_on(cx)) };
+        // At most every row is judged.
+        let template = judge.template(cx.app).unwrap_or_default();
+        let asked = Asked {
+            teacher: &judge.teacher,
+            samples: judge.votes,
+            max_tokens: judge.sampling.max_tokens,
+            around: &template,
+            shows: Port::Attempts,
+            max_cost_usd: judge.max_cost_usd,
+        };
+        Some(Estimate { rows: passed_on(cx).rows, ..asked.estimate(cx) })
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
         let files = files(cx);
         let graders = Graders::new(self.verifier.as_deref(), &self.options)?;
-        let meta = MetaFields::of_parts(&files).map_err(data_error)?;
-        let mut out = writer::<Attempt>(cx, ROWS, &meta)?;
-        let mut disputed = self.reference.as_ref().map(|_| writer::<Attempt>(cx, DISAGREEMENTS, &meta)).transpose()?;
-        let mut tally = Tally::default();
+        let golds = self.majority.as_ref().map(|m| PseudoGolds::count(cx, &files, m, &self.options.extract)).transpose()?;
+        let mut meta = MetaFields::of_parts(&files).map_err(data_error)?;
+        if golds.is_some() {
+            PseudoGolds::add_columns(&mut meta);
+        }
+        let mut out = Outputs {
+            reference: self.reference.as_deref(),
+            judge: self.judge.as_ref().map(|judge| SecondTier::new(cx, judge, self.reference.as_deref())).transpose()?,
+            rows: writer::<Attempt>(cx, ROWS, &meta)?,
+            disputed: self.reference.as_ref().map(|_| writer::<Attempt>(cx, DISAGREEMENTS, &meta)).transpose()?,
+            waiting: Vec::new(),
+            tally: Tally::default(),
+        };
         let rows = RowReader::<Attempt>::open(&files).map_err(data_error)?;
-        in_order(
-            cx,
-            rows,
-            |attempt| graders.grade(attempt),
-            |attempt| {
-                let attempt = attempt?;
-                tally.add(&attempt);
-                if let (Some(column), Some(disputed)) = (&self.reference, &mut disputed)
-                    && tally.compare(&attempt, column)?
-                {
-                    disputed.push(&attempt).map_err(data_error)?;
-                }
-                out.push(&attempt).map_err(data_error)
-            },
-        )?;
-        tally.warn(cx);
-        let mut result = StageResult { stats: tally.stats(self.reference.is_some()), ..StageResult::default() };
-        if let Some(disputed) = disputed {
+        let grade = |attempt| match &golds {
+            Some(golds) => golds.grade(&graders, attempt),
+            None => graders.grade(attempt),
+        };
+        in_order(cx, rows, grade, |attempt| out.take(attempt?))?;
+        out.settle()?;
+        out.tally.warn(cx);
+        let mut result = out.finish()?;
+        if let Some((problems, decided)) = golds.map(|golds| golds.counts()) {
+            result.stats["majority"] = json!({ "problems_without_gold": problems, "with_a_majority": decided });
+        }
+        Ok(result)
+    }
+}
+
+/// Where graded rows go.
+struct Outputs<'a> {
+    reference: Option<&'a str>,
+    judge: Option<SecondTier<'a>>,
+    rows: RowWriter<Attempt>,
+    disputed: Option<RowWriter<Attempt>>,
+    waiting: Vec<Attempt>,
+    tally: Tally,
+}
+
+impl Outputs<'_> {
+    fn take(&mut self, attempt: Attempt) -> Result<(), StageError> {
+        self.waiting.push(attempt);
+        if self.waiting.len() < CHUNK { Ok(()) } else { self.settle() }
+    }
+
+    /// Lets the judge see the rows that wait, and writes them.
+    fn settle(&mut self) -> Result<(), StageError> {
+        let mut rows = std::mem::take(&mut self.waiting);
+        if let Some(judge) = &mut self.judge {
+            judge.judge(&mut rows)?;
+        }
+        for attempt in &rows {
+            self.tally.add(attempt);
+            if let (Some(column), Some(disputed)) = (self.reference, &mut self.disputed)
+                && self.tally.compare(attempt, column)
+            {
+                disputed.push(attempt).map_err(data_error)?;
+            }
+            self.rows.push(attempt).map_err(data_error)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<StageResult, StageError> {
+        let mut stats = self.tally.stats(self.reference.is_some());
+        let mut result = StageResult::default();
+        if let Some(judge) = self.judge {
+            let (asked, agreement) = judge.finish()?;
+            stats["judge"] = agreement;
+            // A request that failed costs a vote, not a row.
+            result = StageResult { dropped: Default::default(), ..asked };
+        }
+        result.stats = stats;
+        if let Some(disputed) = self.disputed {
             result = result.rows(DISAGREEMENTS, disputed.finish().map_err(data_error)?.rows);
         }
-        Ok(result.rows(ROWS, out.finish().map_err(data_error)?.rows))
-    }
-}
-
-/// Every verifier, built once.
-pub(crate) struct Graders {
-    by_name: BTreeMap<&'static str, Box<dyn Verifier>>,
-    fixed: Option<String>,
-}
-
-impl Graders {
-    /// With `fixed` for every row, or each row's own verifier.
-    ///
-    /// # Errors
-    /// Options that cannot work.
-    pub(crate) fn new(fixed: Option<&str>, options: &VerifyOptions) -> Result<Self, StageError> {
-        let wrong = |e: VerifyError| StageError::config(e.to_string());
-        let options = &crate::sandbox::ready(options);
-        let wanted = VERIFIERS.iter().filter(|kind| fixed.is_none_or(|name| name == kind.name));
-        let by_name = wanted.map(|kind| Ok((kind.name, (kind.build)(options)?))).collect::<Result<_, VerifyError>>().map_err(wrong)?;
-        Ok(Self { by_name, fixed: fixed.map(str::to_owned) })
-    }
-
-    /// The attempt with its verdict; whatever verdict it had is replaced.
-    ///
-    /// # Errors
-    /// A row that names no verifier, or one that does not exist.
-    pub(crate) fn grade(&self, mut attempt: Attempt) -> Result<Attempt, StageError> {
-        let judgement = self.judge(&attempt)?;
-        attempt.verdict = Some(judgement.verdict);
-        attempt.extracted = judgement.extracted;
-        attempt.proof = Some(judgement.proof.as_str().to_owned());
-        attempt.verifier_note = Some(judgement.note).filter(|note| !note.is_empty());
-        Ok(attempt)
-    }
-
-    /// The judgement alone.
-    ///
-    /// # Errors
-    /// As [`Graders::grade`].
-    pub(crate) fn judge(&self, attempt: &Attempt) -> Result<Judgement, StageError> {
-        let name = self.fixed.as_deref().or(attempt.problem.verifier.as_deref());
-        let verifier = name.and_then(|name| self.by_name.get(name));
-        let known = || self.by_name.keys().copied().collect::<Vec<_>>().join(", ");
-        match (verifier, name) {
-            (Some(verifier), _) => Ok(verifier.verify(&Case::from(attempt))),
-            (None, Some(name)) => {
-                let id = attempt.id();
-                Err(StageError::failed(format!("attempt {id} names the verifier `{name}`, which does not exist"))
-                    .hint(format!("there are: {}", known())))
-            }
-            (None, None) => {
-                let id = attempt.id();
-                Err(StageError::failed(format!("attempt {id} names no verifier")).hint("set `verifier` in the source or in this stage"))
-            }
-        }
-    }
-}
-
-/// Verdicts counted as they come.
-#[derive(Default)]
-struct Tally {
-    verdicts: BTreeMap<&'static str, u64>,
-    proofs: BTreeMap<String, u64>,
-    agree: u64,
-    disagree: u64,
-    unreferenced: u64,
-    /// The first reason why a verifier could not work.
-    unavailable: Option<String>,
-}
-
-impl Tally {
-    fn add(&mut self, attempt: &Attempt) {
-        let verdict = attempt.verdict.unwrap_or(Verdict::Undecided);
-        *self.verdicts.entry(verdict.as_str()).or_default() += 1;
-        let proof = attempt.proof.clone().unwrap_or_default();
-        if proof == Proof::Unavailable.as_str() && self.unavailable.is_none() {
-            self.unavailable = attempt.verifier_note.clone();
-        }
-        *self.proofs.entry(proof).or_default() += 1;
-    }
-
-    /// Whether the verdict differs from the reference column.
-    fn compare(&mut self, attempt: &Attempt, column: &str) -> Result<bool, StageError> {
-        let Some(value) = attempt.problem.meta.get(column) else {
-            self.unreferenced += 1;
-            return Ok(false);
-        };
-        let said = match value {
-            Scalar::Bool(b) => *b,
-            Scalar::Int(n) => *n != 0,
-            Scalar::Float(f) => *f >= 0.5,
-            Scalar::Text(word) => matches!(word.to_lowercase().as_str(), "correct" | "true" | "yes" | "1"),
-        };
-        let differs = said != (attempt.verdict == Some(Verdict::Correct));
-        *(if differs { &mut self.disagree } else { &mut self.agree }) += 1;
-        Ok(differs)
-    }
-
-    fn warn(&self, cx: &StageContext<'_, App>) {
-        let bad_gold = self.proofs.get("bad_gold").copied().unwrap_or(0);
-        if bad_gold > 0 {
-            cx.message(
-                Level::Warning,
-                format!(
-                    "{bad_gold} attempts have a gold answer or tests that are missing or cannot be read: they are undecided, never correct"
-                ),
-            );
-        }
-        if let Some(reason) = &self.unavailable {
-            let count = self.proofs.get(Proof::Unavailable.as_str()).copied().unwrap_or(0);
-            cx.message(
-                Level::Warning,
-                format!("{count} attempts could not be verified here and are undecided, the first because: {reason}"),
-            );
-        }
-        if self.unreferenced > 0 {
-            cx.message(Level::Warning, format!("{} attempts have no reference verdict", self.unreferenced));
-        }
-    }
-
-    fn stats(&self, referenced: bool) -> Value {
-        let mut stats = json!({ "verdicts": self.verdicts, "proofs": self.proofs });
-        if referenced {
-            let all = self.agree + self.disagree;
-            let share = if all == 0 { Value::Null } else { json!(self.agree as f64 / all as f64) };
-            stats["reference"] =
-                json!({ "agree": self.agree, "disagree": self.disagree, "without": self.unreferenced, "agreement": share });
-        }
-        stats
+        Ok(result.rows(ROWS, self.rows.finish().map_err(data_error)?.rows))
     }
 }
