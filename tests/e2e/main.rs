@@ -20,6 +20,7 @@ mod errors;
 mod fake;
 mod hub;
 mod judge;
+mod labels;
 mod look;
 mod pipelines;
 mod quickstart;

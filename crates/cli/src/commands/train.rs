@@ -38,6 +38,7 @@ pub(crate) struct Args {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn run(args: &Args) -> Done {
+    crate::app::huge_pages(true);
     if !(0.0..=0.5).contains(&args.held_out) {
         return Err(Failure::config(format!("--held-out is {}, but it must be between 0 and 0.5", args.held_out)));
     }

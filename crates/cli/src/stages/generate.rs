@@ -1,5 +1,7 @@
 //! `generate`: a teacher answers problems.
 
+mod tree;
+
 use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, ScalarKind, Verdict};
 use potstill_generate::Sampling;
 use potstill_generate::driver::{Judge, META_LOGPROBS, META_PASS_RATE, Prompt, RunOptions, StopWhen};
@@ -57,6 +59,9 @@ pub(crate) struct Own {
     /// Policies of that verifier.
     #[serde(default)]
     options: VerifyOptions,
+    /// Grow step trees instead of asking for whole replies: journeys with controls from the same trees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tree: Option<tree::TreeMode>,
 }
 
 fn one() -> u32 {
@@ -73,6 +78,7 @@ impl Stage<App> for Generate {
         let mut mistakes: Vec<Mistake> = cx.app.check_teacher("teacher", &self.own.teacher).into_iter().collect();
         mistakes.extend(self.own.system_prompt.as_ref().and_then(|file| cx.app.check_file("system_prompt", file)));
         mistakes.extend(Prompt::new(None, self.own.prompt_template.clone()).err().map(|e| Mistake::at("prompt_template", e.to_string())));
+        mistakes.extend(self.own.tree.iter().flat_map(|tree| tree.check(cx)));
         mistakes
     }
 
@@ -81,12 +87,14 @@ impl Stage<App> for Generate {
         let mut settings = json!(self);
         // Neither the teacher's name in this file nor what may be spent decides an answer.
         if let Value::Object(keys) = &mut settings {
-            ["teacher", "system_prompt", "max_cost_usd", "max_seconds"].iter().for_each(|key| drop(keys.remove(*key)));
+            ["teacher", "system_prompt", "max_cost_usd", "max_seconds", "tree"].iter().for_each(|key| drop(keys.remove(*key)));
         }
-        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity()? }))
+        let tree = self.own.tree.as_ref().map(|tree| tree.identity(app)).transpose()?;
+        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity()?, "tree": tree }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {
+        self.own.tree.iter().try_for_each(|tree| tree.ready(app))?;
         app.generator(&self.own.teacher).map(drop)
     }
 
@@ -94,7 +102,7 @@ impl Stage<App> for Generate {
         let system = self.own.system_prompt.as_deref().and_then(|file| cx.app.prompt(file).ok()).unwrap_or_default();
         let asked = Asked {
             teacher: &self.own.teacher,
-            samples: self.own.samples,
+            samples: self.own.tree.as_ref().map_or(self.own.samples, tree::TreeMode::calls),
             max_tokens: self.settings.max_tokens,
             around: &(system + self.own.prompt_template.as_deref().unwrap_or_default()),
             shows: Port::Problems,
@@ -105,6 +113,9 @@ impl Stage<App> for Generate {
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
+        if let Some(mode) = &self.own.tree {
+            return tree::run(self, mode, cx);
+        }
         let graders = Graders::new(self.own.verifier.as_deref(), &self.own.options)?;
         let judge = |attempt: &Attempt| graders.judge(attempt).map_or(Verdict::Undecided, |j| j.verdict);
         let judged = self.own.stop_when.is_some();

@@ -1,5 +1,6 @@
 //! The kinds of stages, one file each. To add one: write `stages/<kind>.rs` and a line in [`KINDS`].
 
+mod annotate;
 mod decided;
 mod decontaminate;
 mod dedup;
@@ -36,6 +37,7 @@ pub(crate) use export::TOOL;
 pub(crate) static KINDS: &[Kind<App>] = &[
     kind::<source::Source>("source", "problems or attempts from files, a dataset manifest, or a procedural generator", Resource::Cpu),
     kind::<generate::Generate>("generate", "ask a teacher for attempts at problems", Resource::Network),
+    kind::<annotate::Annotate>("annotate", "a teacher fills new columns of rows: labels such as domain and difficulty", Resource::Network),
     Kind { revision: 2, ..kind::<verify::Verify>("verify", "grade attempts against gold answers or tests", Resource::Cpu) },
     kind::<rewrite::Rewrite>(
         "rewrite",
