@@ -12,7 +12,7 @@ use potstill_data::{Attempt, Message, MetaFields, Problem, RowReader, Scalar, Sc
 use potstill_generate::Sampling;
 use potstill_generate::driver::{Answers, Ask, RunOptions};
 use potstill_pipeline::{CheckContext, Mistake, StageContext, StageError, StageResult};
-use potstill_verify::extract::all_answers;
+use potstill_verify::extract::{How, all_answers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -252,12 +252,12 @@ impl<'a> Grower<'a> {
     fn step(&self, problem: &Problem, before: &str, attempt: Attempt) -> Result<Step, StageError> {
         let text = match &attempt.reasoning {
             // A program that answers at once writes all of it as one step.
-            Some(reasoning) if before.is_empty() && !all_answers(&attempt.response).is_empty() => {
+            Some(reasoning) if before.is_empty() && answers(&attempt.response) => {
                 format!("{}\n\n{}", reasoning.trim(), attempt.response.trim())
             }
             _ => attempt.response.trim().to_owned(),
         };
-        let answer = if all_answers(&text).is_empty() || attempt.truncated {
+        let answer = if !answers(&text) || attempt.truncated {
             None
         } else {
             let whole = Attempt { problem: problem.clone(), response: format!("{before}\n\n{text}"), reasoning: None, ..attempt.clone() };
@@ -289,6 +289,11 @@ fn fill(template: &str, places: &[(&str, &str)]) -> String {
         out.push_str(text);
         rest = &rest[at + place.len()..];
     }
+}
+
+/// Whether a step states the final answer. A last line is no such statement: every step has one.
+fn answers(step: &str) -> bool {
+    all_answers(step).iter().any(|answer| answer.how != How::LastLine)
 }
 
 /// Whether the judge holds a step right, and its critique: the last JSON object with `right` in the reply.
