@@ -1,7 +1,7 @@
 //! Asking a teacher from inside a stage. Every stage that does goes through here, so that all share the store's journal,
 //! the teacher's limits and money, tell how far they are, and count alike.
 //!
-//! ```ignore
+//! ```text
 //! let mut asking = Asking::new(cx, &self.teacher, options)?.telling("replies", Some(total));
 //! asking.each(questions, &mut |mine, answers| { … Ok(()) })?;   // as often as the stage likes
 //! Ok(asking.finish()?.rows(ROWS, rows))
