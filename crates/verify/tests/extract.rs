@@ -8,7 +8,8 @@
     reason = "a test, bench or example may fail and print"
 )]
 
-use std::time::{Duration, Instant};
+#[path = "support/hostile.rs"]
+mod hostile;
 
 use potstill_verify::ExtractOptions;
 use potstill_verify::extract::{How, Which, all_answers, extract};
@@ -127,39 +128,15 @@ fn spans_point_into_the_reply() {
     }
 }
 
+/// Beginnings of marks that never end, over and over. What each costs per byte is measured by `cargo bench -p potstill-verify`;
+/// here a search that is not linear would not end at all.
 #[test]
-fn ten_megabytes_of_hostile_text_stay_linear() {
-    let size = 10_000_000;
-    for unit in [
-        "\\boxed{",
-        "\\boxed",
-        "\\boxed ",
-        "{",
-        "}",
-        "\\",
-        "<answer>",
-        "<answer",
-        "#### 1\n",
-        "####",
-        "the answer is ",
-        "answer\t",
-        "the answer to ",
-        "\\boxed{1}",
-        "\\boxed{\n",
-        "\n",
-        " ",
-        "*",
-        "$",
-        "<think>",
-        "答案",
-        "**",
-        "answer:\n",
-    ] {
-        let reply = unit.repeat(size / unit.len());
-        let start = Instant::now();
-        extract(&reply, &ExtractOptions::default());
-        let spent = start.elapsed();
-        assert!(spent < Duration::from_secs(10), "{unit:?} took {spent:?}");
+fn ten_megabytes_of_hostile_text_are_read() {
+    for unit in hostile::UNITS {
+        let reply = unit.repeat(10_000_000 / unit.len());
+        if let Some(answer) = extract(&reply, &ExtractOptions::default()) {
+            assert_eq!(&reply[answer.span.clone()], answer.text, "{unit:?}");
+        }
     }
 }
 
