@@ -66,14 +66,19 @@ pub struct Extracted<'a> {
 /// The final answer of a reply, or `None` if it holds none. Linear in the reply's length.
 pub fn extract<'a>(reply: &'a str, options: &ExtractOptions) -> Option<Extracted<'a>> {
     let from = if options.after_think { end_of_thinking(reply)? } else { 0 };
-    let found = explicit(reply, from);
+    let mut found = explicit(reply, from);
+    // What is only said while thinking does not count against what is said afterwards.
+    let said = from.max(end_of_thinking(reply).unwrap_or(0));
+    if last_line(reply, said).is_some() {
+        found.retain(|answer| answer.how != How::Phrase || answer.span.start >= said);
+    }
     let clearest = found.iter().map(|answer| rank(answer.how)).min();
     let mut clearest_only = found.into_iter().filter(|answer| Some(rank(answer.how)) == clearest);
     let chosen = match options.which {
         Which::First => clearest_only.next(),
         Which::Last => clearest_only.next_back(),
     };
-    chosen.or_else(|| last_line(reply, from))
+    chosen.or_else(|| last_line(reply, said)).or_else(|| last_line(reply, from))
 }
 
 /// Every answer that the reply commits to, in order and without overlaps; where nothing is marked, the

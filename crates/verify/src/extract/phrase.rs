@@ -16,7 +16,7 @@ static ANNOUNCEMENT: LazyLock<Regex> = LazyLock::new(|| {
         (?: \b(?:answer|ans|(?:final|correct)\s{1,4}(?:result|solution|value|choice|option))s?\b
             (?:\s{1,4}(?:to|of|for|here|in)\b[^\n.:=]{0,80}?)?
             [\ *_\t]{0,6}
-            (?: \b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be|equals?|becomes)\b | [:=：] )
+            (?: \b(?:is|are|was|would\s+be|should\s+be|must\s+be|will\s+be|equals?|becomes)\b | [:=：] | [-–—]\ )
             (?:[\ *_\t]{0,6}(?:therefore|thus|then|hence|simply|just|indeed|clearly|now|option|choice|:|：)(?:\s|\b)){0,2}
           | \b(?:choose|select|pick|go\s+with|is)\s{1,4}(?:option|choice)\b
           | \br[ée]ponse(?:\s{1,4}(?:finale|correcte|exacte|recherchée))?

@@ -10,6 +10,7 @@ use super::policy::MathPolicy;
 use super::rounding::Rounding;
 use super::scalar::Outcome;
 use super::scripts::based;
+use super::texts::texts;
 use super::words::{counted_words, leading_verdict, meaning, plain_text};
 use super::work::Work;
 use crate::{Proof, Verdict};
@@ -80,6 +81,18 @@ fn read(cleaned: &str, plain: &str, reading: Reading) -> Result<Expr, ParseError
         && let Ok(numeral) = based(&digits.to_uppercase(), Some(radix))
     {
         return Ok(numeral);
+    }
+    // "a prime number": the article is no variable.
+    if ["a ", "an ", "A ", "An "].iter().any(|article| cleaned.starts_with(article))
+        && plain.len() > 2
+        && plain.chars().all(|c| c.is_alphabetic() || c == ' ')
+    {
+        return Ok(Expr::Text(plain.into()));
+    }
+    if let Some((part, whole)) = plain.split_once(" out of ").or_else(|| plain.split_once(" in ").filter(|_| plain.len() < 20))
+        && [part, whole].iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return parse(&format!("{part}/{whole}"), reading);
     }
     if let Some(numeral) = counted_words(plain) {
         return parse(&numeral, reading);
@@ -173,7 +186,7 @@ fn how(proof: Proof) -> &'static str {
         Proof::Exact => "equal exact values",
         Proof::Identity => "equal modulo two random primes",
         Proof::Numeric => "equal within the last digit of a decimal",
-        Proof::Probable => "equal at every sample to more than 70 digits; not proved",
+        Proof::Probable => "equal wherever the two were compared; not proved",
         _ => "the same structure",
     }
 }
@@ -241,7 +254,7 @@ fn pair(g: &Side, p: &Side, gold: &Result<Expr, ParseError>, prediction: &Result
         _ if g.plain == p.plain && !g.plain.is_empty() && (g.plain.len() > 1 || g.cleaned == p.cleaned) => {
             Outcome::Equal(Proof::Structural)
         }
-        (Ok(Expr::Text(_)), Err(_)) => Outcome::Different(Proof::Structural),
+        (Ok(Expr::Text(_)), Err(_)) => texts(&g.plain, &p.plain),
         _ => Outcome::Unknown,
     }
 }
@@ -271,6 +284,8 @@ fn is_short_list(s: &str) -> bool {
 fn is_comma_decimal(s: &str) -> bool {
     let b = s.as_bytes();
     let commas: Vec<usize> = (0..b.len()).filter(|i| b[*i] == b',').collect();
-    matches!(commas[..], [i] if i > 0 && b[i - 1].is_ascii_digit() && b.get(i + 1).is_some_and(u8::is_ascii_digit))
+    let grouped = has_grouping(s) && !s.starts_with('0') && !s.starts_with("-0") && b.len() <= 8;
+    !grouped
+        && matches!(commas[..], [i] if i > 0 && b[i - 1].is_ascii_digit() && b.get(i + 1).is_some_and(u8::is_ascii_digit))
         && !s.contains(['.', '(', '[', '{'])
 }

@@ -30,7 +30,9 @@ impl Parser<'_> {
             return Err(ParseError::Malformed(format!("`\\begin{{{env}}}` without its end")));
         }
         rows.retain(|r| !r.is_empty());
-        let matrix = env.contains("matrix") || env == "array";
+        // A system set as an array.
+        let equations = env == "array" && rows.iter().flatten().all(|cell| matches!(cell, Expr::Relation(..)));
+        let matrix = env.contains("matrix") || env == "array" && !equations;
         if matrix {
             if rows.windows(2).any(|w| w[0].len() != w[1].len()) {
                 return opaque("a matrix with rows of different lengths");

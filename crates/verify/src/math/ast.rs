@@ -79,6 +79,8 @@ pub(super) enum Func {
     Min,
     /// `Mod(a, m)`: the residue class of `a` modulo `m`.
     Mod,
+    /// The principal argument of a complex number.
+    Arg,
     Re,
     Im,
     Conj,

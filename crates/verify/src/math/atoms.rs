@@ -1,10 +1,10 @@
 //! The atoms of the grammar: brackets, fractions, roots, calls, matrices, units.
 
-use num_traits::ToPrimitive;
-
 use super::ast::{Const, Expr, Func, Rel};
+use super::calculus::substitute;
 use super::lexer::{Delim, ParseError, Tok};
-use super::parser::{Parsed, Parser, opaque};
+use super::operators;
+use super::parser::{Parsed, Parser, collapse, opaque};
 use super::units::Unit;
 
 /// Names read as functions when a bracket follows directly.
@@ -34,8 +34,9 @@ impl Parser<'_> {
             Tok::Frac => {
                 let top = self.argument(true)?;
                 let bottom = self.argument(true)?;
-                match derivative(&top, &bottom) {
-                    Some(operator) => Ok(Expr::Apply(operator.into(), vec![self.product()?])),
+                match operators::differential_operator(&top, &bottom) {
+                    Some((x, order, Some(body))) => Ok(operators::differentiated(&x, order, body)),
+                    Some((x, order, None)) => Ok(operators::differentiated(&x, order, self.product()?)),
                     None => Ok(top.over(bottom)),
                 }
             }
@@ -103,6 +104,12 @@ impl Parser<'_> {
 
     /// A sum, product, integral or limit with its bounds; short sums and products are written out.
     fn big_operator(&mut self, name: &str) -> Parsed {
+        if name == "det" {
+            return Ok(match self.atom()? {
+                Expr::Matrix(rows) => super::arrays::determinant(rows),
+                other => Expr::Apply(name.into(), vec![other]),
+            });
+        }
         let (mut low, mut high) = (None, None);
         loop {
             match self.peek() {
@@ -119,14 +126,50 @@ impl Parser<'_> {
                 _ => break,
             }
         }
+        if name == "int"
+            && let Some((body, x)) = self.deeper(Self::integrand)?
+        {
+            return Ok(integral(low, high, body, x));
+        }
         let body = self.deeper(Self::product)?;
         if let (Some(low), Some(high)) = (&low, &high)
-            && let Some(terms) = terms(low, high, &body)
+            && let Some(terms) = operators::terms(low, high, &body)
         {
             return Ok(if name == "sum" { Expr::Add(terms) } else { Expr::Mul(terms) });
         }
-        let (low, body) = unnamed(low, body);
+        let (low, body) = operators::unnamed(low, body);
         Ok(Expr::Apply(name.into(), low.into_iter().chain(high).chain(std::iter::once(body)).collect()))
+    }
+
+    /// What stands under an integral, up to its differential; `None` (nothing taken) where there is none.
+    fn integrand(&mut self) -> Result<Option<(Expr, Box<str>)>, ParseError> {
+        let start = self.at;
+        self.integrals += 1;
+        let found = self.terms_to_differential();
+        self.integrals -= 1;
+        if !matches!(found, Ok(Some(_))) {
+            self.at = start;
+        }
+        found
+    }
+
+    fn terms_to_differential(&mut self) -> Result<Option<(Expr, Box<str>)>, ParseError> {
+        let mut terms = Vec::new();
+        loop {
+            let sign = match self.peek() {
+                Some(Tok::Op(sign @ ('+' | '-'))) => *sign,
+                Some(_) if terms.is_empty() => '+',
+                _ => return Ok(None),
+            };
+            self.at += usize::from(matches!(self.peek(), Some(Tok::Op('+' | '-'))));
+            let term = self.product()?;
+            let term = if sign == '-' { term.neg() } else { term };
+            if let Some((last, x)) = operators::without_differential(&term) {
+                terms.push(last);
+                return Ok(Some((collapse(terms, Expr::Add), x)));
+            }
+            terms.push(term);
+        }
     }
 
     fn rounding(&mut self, func: Func, delim: Delim) -> Parsed {
@@ -194,6 +237,12 @@ impl Parser<'_> {
             let args = self.fresh_bars(Self::list)?;
             self.expect_close(Delim::Paren)?;
             let args = if let Expr::List(v) = args { v } else { vec![args] };
+            // Γ(n) = (n − 1)!
+            if let ("Gamma", [Expr::Num(n)]) = (&*name, &args[..])
+                && n.value.is_integer()
+            {
+                return Ok(Expr::Call(Func::Factorial, vec![args[0].clone().minus(Expr::int(1))]));
+            }
             return Ok(Expr::Apply(name.into(), args));
         }
         Ok(Expr::Var(name.into()))
@@ -386,53 +435,11 @@ impl Parser<'_> {
         let mut arg = self.power()?;
         while self.starts_factor()
             && !matches!(self.peek(), Some(Tok::Func(_) | Tok::Open(Delim::Paren | Delim::Bracket | Delim::SetBrace) | Tok::Begin(_)))
+            && !(self.integrals > 0 && self.peek() == Some(&Tok::Name("d".into())) && matches!(self.peek_at(1), Some(Tok::Name(_))))
         {
             arg = arg.times(self.power()?);
         }
         Ok(vec![if negative { arg.neg() } else { arg }])
-    }
-}
-
-/// The terms of `Σ_{k=low}^{high} body` for literal bounds, a few hundred at most.
-fn terms(low: &Expr, high: &Expr, body: &Expr) -> Option<Vec<Expr>> {
-    let Expr::Relation(sides, rels) = low else { return None };
-    let ([index, Expr::Num(from)], [Rel::Eq], Expr::Num(to)) = (&sides[..], &rels[..], high) else { return None };
-    let (from, to) = (from.value.to_integer().to_i64()?, to.value.to_integer().to_i64()?);
-    let size = body.children().len() as i64;
-    if !is_index(index) || from > to || to - from > 200 || size > 50 {
-        return None;
-    }
-    Some((from..=to).map(|k| with_index(body, index, &Expr::int(k))).collect())
-}
-
-/// The letter that runs; `i` is read as the imaginary unit everywhere else.
-fn is_index(e: &Expr) -> bool {
-    matches!(e, Expr::Var(_) | Expr::Const(Const::I))
-}
-
-fn with_index(e: &Expr, index: &Expr, value: &Expr) -> Expr {
-    if e == index { value.clone() } else { e.map_children(&mut |c| with_index(c, index, value)) }
-}
-
-/// The bound and the body with one name for whatever letter runs, told apart by how deep sums are nested.
-fn unnamed(low: Option<Expr>, body: Expr) -> (Option<Expr>, Expr) {
-    let index = match &low {
-        Some(Expr::Relation(sides, _)) if is_index(&sides[0]) => sides[0].clone(),
-        _ => return (low, body),
-    };
-    let nested = body.variables().iter().filter(|name| name.starts_with('§')).count();
-    let name = Expr::Var(format!("§{nested}").into());
-    (low.map(|low| with_index(&low, &index, &name)), with_index(&body, &index, &name))
-}
-
-/// `d/dx` as the top and bottom of a fraction.
-fn derivative(top: &Expr, bottom: &Expr) -> Option<String> {
-    match (top, bottom) {
-        (Expr::Var(d), Expr::Mul(v)) if **d == *"d" => match &v[..] {
-            [Expr::Var(d), Expr::Var(x)] if **d == *"d" => Some(format!("d/d{x}")),
-            _ => None,
-        },
-        _ => None,
     }
 }
 
@@ -451,6 +458,19 @@ fn colon_builder(mut sides: Vec<Expr>, mut rels: Vec<Rel>) -> Expr {
     let element = if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) };
     let condition = if condition_rels.is_empty() { condition.remove(0) } else { Expr::Relation(condition, condition_rels) };
     Expr::Builder(Box::new(element), vec![condition])
+}
+
+/// An integral; the variable of a definite one has no name of its own.
+fn integral(low: Option<Expr>, high: Option<Expr>, body: Expr, x: Box<str>) -> Expr {
+    let variable = Expr::Var(x);
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            let name = operators::bound_name(&body);
+            Expr::Apply("int".into(), vec![low, high, substitute(&body, &variable, &name), name])
+        }
+        (None, None) => Expr::Apply("int".into(), vec![body, variable]),
+        (low, high) => Expr::Apply("int".into(), low.into_iter().chain(high).chain([body, variable.clone(), variable]).collect()),
+    }
 }
 
 fn inverse(func: Func) -> Option<Func> {

@@ -115,10 +115,24 @@ pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
     }
     let text = text.trim();
     let lower = text.to_lowercase();
-    let text = ["option ", "choice ", "answer ", "answer: ", "选项", "选择", "故选", "应选", "选"]
-        .iter()
-        .find_map(|p| lower.starts_with(p).then(|| text[p.len()..].trim()))
-        .unwrap_or(text);
+    let text = [
+        "option ",
+        "choice ",
+        "answer ",
+        "answer: ",
+        "i choose ",
+        "i pick ",
+        "i select ",
+        "i would choose ",
+        "选项",
+        "选择",
+        "故选",
+        "应选",
+        "选",
+    ]
+    .iter()
+    .find_map(|p| lower.starts_with(p).then(|| text[p.len()..].trim()))
+    .unwrap_or(text);
     let body = text.strip_prefix(['(', '[']).unwrap_or(text).trim_start();
     let letter = body.chars().next().filter(char::is_ascii_alphabetic)?;
     let opened = body.len() < text.len();
@@ -128,6 +142,10 @@ pub(super) fn choice(cleaned: &str) -> Option<(char, String)> {
         return None;
     }
     if after.is_empty() && !opened {
+        // The constants.
+        if matches!(letter, 'e' | 'i') {
+            return None;
+        }
         return Some((upper, String::new()));
     }
     let tail = after.strip_prefix([')', ']', '.', ':'])?;

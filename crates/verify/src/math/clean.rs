@@ -279,6 +279,13 @@ fn unwrap_once(s: &str) -> Option<&str> {
 fn without_arrow(s: &str) -> &str {
     const ARROWS: [&str; 12] =
         ["=>", "->", "-->", "==>", "⇒", "→", "∴", "\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "\\rightarrow"];
+    // "approximately 15", where the value follows at once.
+    const ABOUT: [&str; 10] =
+        ["approximately ", "Approximately ", "about ", "About ", "roughly ", "around ", "approx. ", "exactly ", "大约", "约"];
+    let about = ABOUT.iter().find_map(|word| s.strip_prefix(word)).map(str::trim_start);
+    if let Some(value) = about.filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '.'))) {
+        return value;
+    }
     let rest = ARROWS.iter().filter_map(|arrow| s.strip_prefix(arrow)).min_by_key(|rest| rest.len());
     rest.map(str::trim_start).filter(|rest| !rest.is_empty()).unwrap_or(s)
 }
@@ -291,6 +298,10 @@ pub(super) fn clean(raw: &str) -> String {
         s = inner.trim();
     }
     let mut out = without_arrow(s).to_owned();
+    if out.ends_with("\\right") {
+        // The full stop of `\right.` is no end of a sentence.
+        out.push('.');
+    }
     for (from, to) in [("\\$", "\\dollar "), ("\\(", " "), ("\\)", " "), ("\\[", " "), ("\\]", " "), ("**", " ")] {
         // `\\[2pt]` is a row break with a skip, `2**3` a power.
         let skip = (from.starts_with("\\[") || from.starts_with("\\]")) && out.contains("\\\\[");
@@ -351,6 +362,9 @@ pub(super) fn canonical(cleaned: &str) -> String {
         }
         if !c.is_whitespace() {
             out.push(c);
+        } else if out.ends_with(|c: char| c.is_ascii_digit()) && rest.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
+            // `1 3/7` is not `13/7`.
+            out.push(' ');
         }
         rest = &rest[c.len_utf8()..];
     }

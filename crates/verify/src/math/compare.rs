@@ -1,15 +1,20 @@
 //! The comparison of two parsed answers: which form each has, and which forms may equal which.
 
+use std::collections::BTreeSet;
+
 use num_traits::Signed;
 
 use super::ast::{Const, Expr, Func, Rel};
 use super::exact::exact;
+use super::operators;
+use super::parser::UNNAMED;
 use super::policy::MathPolicy;
 use super::relations::{is_name, ratios_equal, relations_equal, same_time};
 use super::rounding::Rounding;
 use super::scalar::{Outcome, scalar_equal};
 use super::sets::{is_set_like, real_set};
 use super::shape::{both_signs, components, exact_and_approximate, has_names, letters, list_values, simplify, without_conditions};
+use super::texts::{is_prose, texts};
 use super::values::value_equal;
 use super::work::Work;
 use crate::Proof;
@@ -33,10 +38,75 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     if cx.work.spend(10).is_none() {
         return Outcome::Unknown;
     }
-    let (gold, prediction) = (&simplify(gold), &simplify(prediction));
+    if let (Some(mine), Some(theirs)) = (unknowns(gold), unknowns(prediction))
+        && mine != theirs
+        && (mine.len() > 1 || theirs.len() > 1 || mine.is_disjoint(&theirs) && several(gold) && several(prediction))
+    {
+        return DIFFERENT;
+    }
+    let counted = (counted(gold, prediction), counted(prediction, gold));
+    let (gold, prediction) = (&simplify(counted.0.as_ref().unwrap_or(gold)), &simplify(counted.1.as_ref().unwrap_or(prediction)));
     if gold == prediction {
         return SAME;
     }
+    if operators::any(gold) || operators::any(prediction) {
+        return operators::compare(gold, prediction, cx).unwrap_or_else(|| {
+            // Two operators that look different may have one value.
+            let alike = written_alike(gold, prediction, cx);
+            if alike.is_equal() { alike } else { Outcome::Unknown }
+        });
+    }
+    written_alike(gold, prediction, cx)
+}
+
+/// The letters, without their index, that the parts of an answer give values or bounds for; `None` where a part does not.
+fn unknowns(e: &Expr) -> Option<BTreeSet<String>> {
+    let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
+    match e {
+        Expr::List(v) | Expr::Union(v) | Expr::Set(v) => {
+            let mut names = BTreeSet::new();
+            for item in v {
+                match unknowns(item) {
+                    Some(more) => names.extend(more),
+                    // `x = 1, −3`.
+                    None if !names.is_empty() && item.is_scalar() && item.variables().is_empty() => {}
+                    None => return None,
+                }
+            }
+            (!names.is_empty()).then_some(names)
+        }
+        Expr::Relation(sides, rels) if rels.iter().all(|rel| rel.is_order() || matches!(rel, Rel::Eq | Rel::Ne)) => {
+            let (letters, values): (Vec<&Expr>, Vec<&Expr>) = sides.iter().partition(|side| matches!(side, Expr::Var(_)));
+            let [Expr::Var(name)] = letters[..] else { return None };
+            (**name != *UNNAMED && values.iter().all(|value| value.variables().is_empty())).then(|| BTreeSet::from([stem(name)]))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an answer has more than one value.
+fn several(e: &Expr) -> bool {
+    matches!(e, Expr::List(_) | Expr::Union(_) | Expr::Set(_)) || e.any(&|x| matches!(x, Expr::PlusMinus(..)))
+}
+
+/// `C(10, 3)` and `P(10, 3)` beside a number are no points but count.
+fn counted(e: &Expr, other: &Expr) -> Option<Expr> {
+    if !other.is_scalar() || !other.variables().is_empty() {
+        return None;
+    }
+    let binomial = |v: &[Expr]| Expr::Call(Func::Binom, v.to_vec());
+    match e {
+        Expr::Mul(v) => match &v[..] {
+            [Expr::Var(name), Expr::Tuple(v)] if **name == *"C" && v.len() == 2 => Some(binomial(v)),
+            _ => None,
+        },
+        Expr::Apply(name, v) if **name == *"P" && v.len() == 2 => Some(binomial(v).times(Expr::Call(Func::Factorial, vec![v[1].clone()]))),
+        _ => None,
+    }
+}
+
+/// Compares what is left after all that can be worked out beforehand.
+fn written_alike(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     if let Some(outcome) = conditions(gold, prediction, cx) {
         return outcome;
     }
@@ -126,7 +196,11 @@ fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
 fn same_function(a: &Expr, b: &Expr) -> bool {
     match (a, b) {
         (Expr::Apply(f, _), Expr::Var(v)) | (Expr::Var(v), Expr::Apply(f, _)) => f == v || &**v == "y",
-        (Expr::Apply(f, x), Expr::Apply(g, y)) => f == g && x.len() == y.len(),
+        (Expr::Apply(f, x), Expr::Apply(g, y)) => {
+            // `f(x)` and `f(t)` are one function, `f(2)` and `f(3)` two values, `P(A)` and `P(B)` two probabilities.
+            let runs = |e: &Expr| matches!(e, Expr::Var(v) if v.starts_with(|c: char| c.is_lowercase()));
+            f == g && x.len() == y.len() && x.iter().zip(y).all(|(a, b)| a == b || runs(a) || runs(b))
+        }
         _ => false,
     }
 }
@@ -143,7 +217,7 @@ fn plus_minus(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcom
 /// Dispatch on the forms that are left.
 fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     match (gold, prediction) {
-        (Expr::Text(a), Expr::Text(b)) => return if a == b { SAME } else { DIFFERENT },
+        (Expr::Text(a), Expr::Text(b)) => return texts(a, b),
         // `\text{A}` and `A`.
         (Expr::Text(t), Expr::Var(v)) | (Expr::Var(v), Expr::Text(t)) => return if **t == *v.to_lowercase() { SAME } else { DIFFERENT },
         (Expr::Text(t), product @ Expr::Mul(_)) | (product @ Expr::Mul(_), Expr::Text(t)) => {
@@ -152,6 +226,8 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         (Expr::Text(t), Expr::Const(Const::Infinity)) | (Expr::Const(Const::Infinity), Expr::Text(t)) if &**t == "infinitely many" => {
             return SAME;
         }
+        // "There are no such numbers" may be 0.
+        (Expr::Text(t), _) | (_, Expr::Text(t)) if is_prose(t) => return Outcome::Unknown,
         // `\triangle ABC` and `ABC`.
         (Expr::Var(v), product @ Expr::Mul(_)) | (product @ Expr::Mul(_), Expr::Var(v)) if v.contains(' ') => {
             let name = v.split_once(' ').map(|(_, name)| name.to_lowercase());
@@ -271,6 +347,8 @@ fn sets_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         (Some(g), Some(p)) => {
             if let (Some(v), Some(w)) = (&g.variable, &p.variable)
                 && v != w
+                && v != UNNAMED
+                && w != UNNAMED
             {
                 return DIFFERENT;
             }

@@ -137,6 +137,12 @@ impl<'a> Lexer<'a> {
             self.push(Tok::Const(if content == "e" { Const::E } else { Const::I }));
             return Ok(());
         }
+        // `\mathrm{d}x`.
+        if name.starts_with("math") && content == "d" {
+            self.raw_argument(end)?;
+            self.push(Tok::Name(Cow::Borrowed("d")));
+            return Ok(());
+        }
         self.styled(end, true)
     }
 
@@ -150,6 +156,10 @@ impl<'a> Lexer<'a> {
         if style_only && content.chars().next().is_some_and(|c| c.is_ascii_digit()) || name == "mathit" {
             return self.styled(end, false);
         }
+        // A segment is named by its ends.
+        if name == "overline" && content.len() >= 2 && content.bytes().all(|b| b.is_ascii_uppercase()) {
+            return self.styled(end, false);
+        }
         if matches!(name, "overline" | "bar") && content.contains(['+', '-']) {
             // The conjugate; the group follows as it stands.
             self.push(Tok::Func(Func::Conj));
@@ -157,7 +167,11 @@ impl<'a> Lexer<'a> {
         }
         let content = self.raw_argument(end)?;
         let vector = matches!(name, "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "overrightarrow" | "widehat");
-        let mark = if vector { "→" } else { name };
+        let mark = match name {
+            _ if vector => "→",
+            "overline" => "bar",
+            _ => name,
+        };
         self.push(Tok::Name(Cow::Owned(format!("{mark}{}", content.trim_start_matches('\\')))));
         Ok(())
     }

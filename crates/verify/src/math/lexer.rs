@@ -213,7 +213,11 @@ impl<'a> Lexer<'a> {
     }
 
     fn letters(&mut self, end: usize) {
-        let run_len: usize = self.src[self.at..end].chars().take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
+        // `x或y`: the scripts of Latin letters and of Chinese divide words.
+        let chinese = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
+        let first = self.rest().chars().next().is_some_and(chinese);
+        let run_len: usize =
+            self.src[self.at..end].chars().take_while(|c| c.is_alphabetic() && chinese(*c) == first).map(char::len_utf8).sum();
         let run = &self.src[self.at..self.at + run_len];
         let solo = self.src[..self.at].chars().next_back().is_none_or(|c| c.is_whitespace() || "({[,;.".contains(c))
             && self.src[self.at + run_len..].chars().next().is_none_or(|c| c.is_whitespace() || ")}],;.:?!".contains(c));

@@ -17,6 +17,17 @@ impl Parser<'_> {
                 Some(Tok::Op('/')) => true,
                 Some(Tok::Word(w, _)) if matches!(w.to_lowercase().as_str(), "per" | "每" | "par") => true,
                 Some(Tok::Op('*' | '-')) => false,
+                // `kg m/s` outside text.
+                Some(Tok::Name(n))
+                    if self.space_before()
+                        && Unit::named(n).is_some()
+                        && matches!(self.peek_at(1), None | Some(Tok::Op('/' | '^') | Tok::Word(..))) =>
+                {
+                    if let Some(next) = self.unit_factor(true)? {
+                        unit = unit.times(&next);
+                    }
+                    continue;
+                }
                 Some(Tok::Word(..)) => {
                     match self.unit_factor(false)? {
                         Some(next) => unit = unit.times(&next),
@@ -40,6 +51,14 @@ impl Parser<'_> {
 
     fn unit_factor(&mut self, first: bool) -> Result<Option<Unit>, ParseError> {
         let Some(Tok::Word(word, styled)) = self.peek().cloned() else {
+            // `\mu\text{m}`.
+            if let (Some(Tok::Name(n)), Some(Tok::Word(word, _))) = (self.peek(), self.peek_at(1))
+                && **n == *"mu"
+                && let Some(unit) = Unit::named(word)
+            {
+                self.at += 2;
+                return Ok(Some(unit.millionth()));
+            }
             // `km/h` outside text: the single letter after the slash.
             if first
                 && let Some(Tok::Name(n)) = self.peek()

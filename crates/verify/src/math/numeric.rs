@@ -294,6 +294,7 @@ fn call<R: Real>(func: Func, args: &[Expr], point: Point<'_>, work: &Work) -> Op
         Func::Floor if z.im.is_none() => R::rational(&BigRational::from_integer(z.re.floor()?)).map(Complex::real),
         Func::Ceil if z.im.is_none() => R::rational(&BigRational::from_integer(-z.re.neg().floor()?)).map(Complex::real),
         Func::Max | Func::Min => extreme(&values, func == Func::Max),
+        Func::Arg => z.argument().map(Complex::real),
         Func::Re => Some(Complex::real(z.re.clone())),
         Func::Im => z.im().map(Complex::real),
         Func::Conj => Some(Complex { re: z.re.clone(), im: z.im.as_ref().map(Real::neg) }),

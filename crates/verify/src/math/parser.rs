@@ -10,6 +10,8 @@ use super::units::Unit;
 
 /// Quotients, signs and scripts that chain without brackets nest the tree too; more than this are refused.
 const MAX_LINKS: u32 = 300;
+/// The variable of a relation without a left side, `≥ 3`.
+pub(super) const UNNAMED: &str = "·";
 /// Brackets and scripts nested deeper than this are refused; it bounds the stack.
 const MAX_DEPTH: u32 = 60;
 
@@ -19,6 +21,8 @@ pub(super) struct Parser<'a> {
     depth: u32,
     bars: u32,
     links: u32,
+    /// How many integrals are open: inside one, `dx` ends an argument without brackets.
+    pub(super) integrals: u32,
     /// Inside `]a, b[`, where `[` closes.
     pub(super) reversed: bool,
     slash_binds: bool,
@@ -36,7 +40,7 @@ pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
     if toks.is_empty() {
         return opaque("nothing to read");
     }
-    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, reversed: false, slash_binds: reading.slash_binds };
+    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, integrals: 0, reversed: false, slash_binds: reading.slash_binds };
     if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
         parser.at += 1;
     }
@@ -121,7 +125,8 @@ impl<'a> Parser<'a> {
 
     /// `a < b ≤ c`, or a single side.
     fn relation(&mut self) -> Parsed {
-        let mut sides = vec![self.set_operation()?];
+        let leading = matches!(self.peek(), Some(Tok::Rel(rel)) if rel.is_order() || *rel == Rel::Ne);
+        let mut sides = vec![if leading { Expr::Var(UNNAMED.into()) } else { self.set_operation()? }];
         let mut rels = Vec::new();
         while let Some(Tok::Rel(rel)) = self.peek() {
             let mut rel = *rel;
@@ -285,6 +290,12 @@ impl<'a> Parser<'a> {
                     Some(unit) => self.quantity(acc, unit)?,
                     None => break,
                 },
+                Tok::Name(n) if **n == *"mu" && matches!(self.peek_at(1), Some(Tok::Word(w, _)) if super::units::is_unit(w)) => {
+                    match self.unit()? {
+                        Some(unit) => self.quantity(acc, unit)?,
+                        None => break,
+                    }
+                }
                 Tok::Currency(code) => {
                     let unit = Unit::currency(code);
                     self.link()?;

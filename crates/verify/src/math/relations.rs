@@ -136,7 +136,7 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
     match left {
         Expr::Var(v) => !right.variables().contains(&&**v),
         Expr::Apply(..) | Expr::Text(_) => true,
-        Expr::Tuple(v) => v.iter().all(|x| matches!(x, Expr::Var(_))),
+        Expr::Tuple(v) | Expr::Intersection(v) | Expr::Union(v) | Expr::Ratio(v) => v.iter().all(|x| matches!(x, Expr::Var(_))),
         Expr::Matrix(rows) => rows.iter().flatten().all(|x| matches!(x, Expr::Var(_))),
         // A segment or polygon, `AB = 5`; `dy/dx`; a sum that was asked for, `m + n = 7`.
         Expr::Mul(v) => v

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::names;
+use super::words::number;
 
 /// Commands whose backslash gets lost: what follows them says that they were meant.
 const WITH_GROUP: &[&str] =
@@ -38,6 +39,9 @@ pub(super) fn repaired(s: &str) -> Cow<'_, str> {
         out = Cow::Owned(mended);
     }
     if let Some(mended) = spaced_relations(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(mended) = super::worded::inequality(&out) {
         out = Cow::Owned(mended);
     }
     if let Some(mended) = exceptions(&out) {
@@ -96,6 +100,13 @@ fn lost_backslashes(s: &str) -> Option<String> {
 /// `1000 (or 10^3)` says the same value twice: `1000 = 10^3`, which the comparison checks.
 fn alternative_spelling(s: &str) -> Option<String> {
     let body = s.strip_suffix(')').or_else(|| s.strip_suffix(")}"))?;
+    // `15 (fifteen)`, `fifteen (15)`.
+    if let Some((head, inside)) = body.split_once(" (")
+        && let Some(value) = number(head).or_else(|| head.parse().ok())
+        && number(inside).or_else(|| inside.parse().ok()).as_ref() == Some(&value)
+    {
+        return Some(value.to_string());
+    }
     for (mark, sign) in
         [("or", "="), ("i.e.,", "="), ("i.e.", "="), ("that is,", "="), ("approximately", "≈"), ("about", "≈"), ("approx.", "≈")]
     {
@@ -139,7 +150,7 @@ fn exceptions(s: &str) -> Option<String> {
 
 /// Where a remark on the variables begins: `… , where k is an integer`, `(k ∈ ℤ)`, `for all real x`.
 fn remark(s: &str) -> Option<usize> {
-    parenthesised_domain(s).or_else(|| {
+    parenthesised_domain(s).or_else(|| parenthesised_words(s)).or_else(|| {
         const MARKS: [&str; 9] = ["where", "for all", "for any", "for every", "for some", "for each", "with", "其中", "for "];
         const DOMAINS: [&str; 11] =
             ["integer", "整数", "\\in", "natural", "real", "constant", "常数", "positive", "\\mathbb", "\\ge", "all"];
@@ -167,6 +178,14 @@ fn find_word(s: &str, mark: &str) -> Option<usize> {
         before.is_some_and(|c| matches!(c, ' ' | ',' | '{' | '(' | ':' | '~' | ';') || !mark.is_ascii())
             && (mark.ends_with(' ') || !mark.is_ascii() || after.is_none_or(|c| !c.is_alphanumeric()))
     })
+}
+
+/// `42 (approximately)`: words in brackets after a value.
+fn parenthesised_words(s: &str) -> Option<usize> {
+    let (head, inside) = s.trim_end().strip_suffix(')')?.rsplit_once(" (")?;
+    let words = inside.split(' ').all(|word| word.chars().all(|c| c.is_alphabetic() || matches!(c, '.' | ',')))
+        && inside.split(' ').any(|w| w.len() >= 5);
+    (words && !inside.contains("mod") && head.contains(|c: char| c.is_ascii_digit())).then(|| head.trim_end().len())
 }
 
 /// `… (k \in \mathbb{Z})` at the end.

@@ -134,6 +134,9 @@ fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Found<'r>> 
         },
         How::AnswerTag | How::Hashes | How::Unclosed | How::Phrase => refined(found.text),
         How::LastLine => {
+            if let Some(value) = before_explanation(reply) {
+                return Some(Found { text: Cow::Borrowed(value), sentence: None });
+            }
             // A bare answer over several lines, such as a matrix.
             let whole = reply.trim();
             if whole.len() <= MAX_PROSE && whole.contains('\n') && reads_as_value(whole) {
@@ -143,6 +146,16 @@ fn answer_in<'r>(reply: &'r str, options: &ExtractOptions) -> Option<Found<'r>> 
         }
     };
     Some(Found { text, sentence })
+}
+
+/// A value alone on the first line, where what follows explains it.
+fn before_explanation(reply: &str) -> Option<&str> {
+    const WORDS: [&str; 12] =
+        ["explanation", "reason", "because", "justification", "step", "solution", "proof", "here", "to see", "解析", "解释", "explication"];
+    let mut lines = reply.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (first, second) = (lines.next()?, lines.next()?);
+    let second = second.trim_start_matches(['*', '#', '_', ' ', '(']).to_lowercase();
+    (WORDS.iter().any(|word| second.starts_with(word)) && first.len() < 200 && reads_as_value(first)).then_some(first)
 }
 
 /// Where the last line only comments, without digit or formula, the statement on one of the two lines before it.
@@ -211,9 +224,15 @@ fn is_connective(between: &str) -> bool {
 
 /// The value in a phrase: all of it when it reads as one, otherwise what stands out in it.
 fn refined(text: &str) -> Cow<'_, str> {
-    let text = without_connective(text.trim());
+    let text = without_reason(without_connective(text.trim()));
     if reads_as_value(text) {
         return Cow::Borrowed(text);
+    }
+    if let Some(named) = named_values(text).filter(|named| reads_as_value(named)) {
+        return Cow::Owned(named);
+    }
+    if let Some(joined) = joined_segments(text).filter(|joined| reads_as_value(joined)) {
+        return Cow::Owned(joined);
     }
     let speaks = is_prose(text) || [" equals ", " is ", " vaut "].iter().any(|verb| text.contains(verb));
     let prose = speaks.then(|| [after_copula(text), last_number(text)]);
@@ -232,6 +251,73 @@ fn without_connective(text: &str) -> &str {
         .iter()
         .find_map(|word| text.strip_prefix(word).filter(|rest| !word.is_ascii() || rest.starts_with([' ', ','])))
         .map_or(text, |rest| rest.trim_start_matches([',', '，', ' ', ':']))
+}
+
+/// The statement without the reason given for it.
+fn without_reason(text: &str) -> &str {
+    const CLAUSES: [&str; 18] = [
+        " because ",
+        " since ",
+        ", because",
+        ", since",
+        ", as shown",
+        "，因为",
+        " (since ",
+        " (because ",
+        " (as ",
+        " (where ",
+        ", which ",
+        ", of which ",
+        ", not ",
+        ", but not ",
+        ", and not ",
+        ", rather than ",
+        ", or ",
+        "，而",
+    ];
+    let letter = |head: &str| head.split(' ').next_back().is_some_and(|word| matches!(word.as_bytes(), [b'A'..=b'J']));
+    let speaks = |head: &str| letter(head) || head.contains(|c: char| c.is_ascii_digit() || c == '$' || c == '\\');
+    let at = CLAUSES.iter().filter_map(|word| text.find(word).map(|at| (at, *word))).filter(|(at, word)| {
+        let rest = text[at + word.len()..].trim_start();
+        // `x = 2, or x = 3` lists values; "18 minutes, or 0.3 hours" says one twice.
+        speaks(&text[..*at]) && (*word != ", or " || is_prose(&text[..*at]) && !rest.contains(['=', '$', '\\']))
+    });
+    at.map(|(at, _)| at).min().map_or(text, |at| text[..at].trim_end_matches([' ', ',']))
+}
+
+/// `x is 3 and y is 4`.
+fn named_values(text: &str) -> Option<String> {
+    let is = |word: &str| matches!(word, "is" | "=" | "equals");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let names = words.windows(2).filter(|w| w[0].len() == 1 && w[0].as_bytes()[0].is_ascii_alphabetic() && is(w[1])).count();
+    let verbs = words.iter().filter(|word| is(word)).count();
+    (names >= 2 && names == verbs).then(|| words.iter().map(|word| if is(word) { "=" } else { *word }).collect::<Vec<_>>().join(" "))
+}
+
+/// `$x = 2$ and $x = 3$`: the formulas that nothing but a connective divides from the one a sentence states.
+fn joined_segments(text: &str) -> Option<String> {
+    let stated = math_segment(text)?;
+    let (open, close) = if text.contains("\\(") { ("\\(", "\\)") } else { ("$", "$") };
+    let mut segments: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut at = 0;
+    while let Some(start) = text[at..].find(open).map(|i| at + i + open.len())
+        && let Some(end) = text[start..].find(close).map(|i| start + i)
+    {
+        segments.push(start..end);
+        at = end + close.len();
+    }
+    let chosen = segments.iter().rposition(|s| text[s.clone()].trim() == stated)?;
+    let joins = |a: usize| is_connective(&text[segments[a].end..segments[a + 1].start]);
+    let mut first = chosen;
+    while first > 0 && joins(first - 1) {
+        first -= 1;
+    }
+    let mut last = chosen;
+    while last + 1 < segments.len() && joins(last) {
+        last += 1;
+    }
+    let parts: Vec<&str> = segments[first..=last].iter().map(|s| text[s.clone()].trim()).collect();
+    (parts.len() > 1 && parts.len() <= MAX_BOXES).then(|| parts.join(", "))
 }
 
 /// Running text: two words at least, or Chinese.
@@ -296,7 +382,7 @@ fn emphasis(text: &str) -> Option<&str> {
 fn after_copula(text: &str) -> Option<&str> {
     let marks = [
         " is ", " are ", " equals ", " be ", ": ", "：", "为", "是", " est ", " sont ", " was ", " have ", " has ", " gives ", " get ",
-        " = ", "=",
+        "共有", "有", " = ", "=",
     ];
     let at = marks.iter().filter_map(|m| text.rfind(m).map(|i| i + m.len())).max()?;
     let tail = text[at..].trim().trim_end_matches(['.', '!', ',']);

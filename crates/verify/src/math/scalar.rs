@@ -74,13 +74,26 @@ pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     if second.is_equal() { second } else { first }
 }
 
-/// `b` with its one foreign variable renamed where it differs from `a`'s only by case, as in `+ C` and `+ c`.
+/// `b` with its one foreign variable renamed where it differs from `a`'s only by case, as in `+ C` and `+ c`, or where either letter
+/// is free, as in `kπ` and `nπ`.
 fn other_case(a: &Expr, b: &Expr) -> Option<Expr> {
     let (mine, theirs) = (a.variables(), b.variables());
     let only = |x: &[&str], y: &[&str]| -> Vec<String> { x.iter().filter(|v| !y.contains(v)).map(|v| (*v).to_owned()).collect() };
     let (wanted, found) = (only(&mine, &theirs), only(&theirs, &mine));
     let ([wanted], [found]) = (&wanted[..], &found[..]) else { return None };
-    (wanted.to_lowercase() == found.to_lowercase()).then(|| rename(b, found, wanted))
+    let same = wanted.to_lowercase() == found.to_lowercase() || free_parameter(wanted, a) && free_parameter(found, b);
+    same.then(|| rename(b, found, wanted))
+}
+
+/// A letter that stands for any number: a constant of integration, or an integer beside a period with π.
+fn free_parameter(name: &str, e: &Expr) -> bool {
+    match name {
+        "C" | "K" | "c" | "C_1" | "C_0" => matches!(e, Expr::Add(v) if v.iter().any(|term| matches!(term, Expr::Var(x) if **x == *name))),
+        "k" | "n" | "m" | "l" | "j" => {
+            e.variables().len() == 1 && e.any(&|x| matches!(x, Expr::Const(Const::Pi))) && !e.any(&|x| matches!(x, Expr::Apply(..)))
+        }
+        _ => false,
+    }
 }
 
 fn rename(e: &Expr, from: &str, to: &str) -> Expr {
@@ -208,7 +221,8 @@ fn functions(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     let imaginary = [a, b].iter().any(|e| e.any(&|x| matches!(x, Expr::Const(Const::I))));
     let mut real = Vec::new();
     let mut complex = Vec::new();
-    let count = if integers { 6 } else { RANGES.len() };
+    // Two powers of −1 agree at every second point by chance.
+    let count = if integers { 16 } else { RANGES.len() };
     for k in 0..count {
         let point = sample(k, integers);
         let (Some(x), Some(y)) = (evaluate::<Interval>(a, &point, work), evaluate::<Interval>(b, &point, work)) else { continue };

@@ -16,6 +16,12 @@ impl Parser<'_> {
                 self.link()?;
             }
             base = match self.peek() {
+                Some(Tok::Op('^' | '_'))
+                    if matches!(base, Expr::Const(Const::Reals | Const::Integers | Const::Naturals | Const::Rationals)) =>
+                {
+                    self.at += 1;
+                    self.part_of_set(base)?
+                }
                 Some(Tok::Op('^')) => {
                     self.at += 1;
                     match self.exponent()? {
@@ -82,6 +88,27 @@ impl Parser<'_> {
             }
             Err(_) => degrees,
         }
+    }
+
+    /// `ℝ⁺`, `ℤ_+`, `ℕ^*`: the positive numbers, or all but zero.
+    fn part_of_set(&mut self, set: Expr) -> Parsed {
+        let braced = self.eat(&Tok::Open(Delim::Brace));
+        let Some(Tok::Op(sign @ ('+' | '-' | '*'))) = self.peek() else { return opaque("an index on a set") };
+        let sign = *sign;
+        self.at += 1;
+        if braced {
+            self.expect_close(Delim::Brace)?;
+        }
+        Ok(match (set, sign) {
+            (Expr::Const(Const::Reals), '+') => Expr::Tuple(vec![Expr::int(0), Expr::infinity()]),
+            (Expr::Const(Const::Reals), '-') => Expr::Tuple(vec![Expr::neg_infinity(), Expr::int(0)]),
+            (Expr::Const(Const::Reals), _) => {
+                Expr::Difference(Box::new(Expr::Const(Const::Reals)), Box::new(Expr::Set(vec![Expr::int(0)])))
+            }
+            (Expr::Const(Const::Integers), '+') | (Expr::Const(Const::Naturals), _) => Expr::Var("ℤ+".into()),
+            (Expr::Const(c), sign) => Expr::Var(format!("{c:?}{sign}").into()),
+            (other, _) => other,
+        })
     }
 
     fn exponent(&mut self) -> Result<Script, ParseError> {

@@ -28,7 +28,9 @@ pub(super) fn simplify(e: &Expr) -> Expr {
         // The point `A(3, 4)`.
         Expr::Mul(v) if matches!(&v[..], [Expr::Var(name), Expr::Tuple(_)] if is_point_name(name)) => v[1].clone(),
         Expr::Apply(name, v) if v.len() >= 2 && is_point_name(name) => Expr::Tuple(v.clone()),
-        Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
+        // A column written as a row.
+        Expr::Pow(base, t) if matches!(**base, Expr::Tuple(_)) && is_transpose(t) => (**base).clone(),
+        Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) | Expr::Add(_) | Expr::Pow(..) => matrix(e).map_or_else(|| e.clone(), Expr::Matrix),
         _ => e.clone(),
     }
 }
@@ -163,12 +165,22 @@ fn matrix(e: &Expr) -> Option<Vec<Vec<Expr>>> {
     match e {
         Expr::Matrix(rows) => Some(rows.clone()),
         Expr::Neg(a) => Some(each(matrix(a)?, &Expr::neg)),
+        Expr::Pow(a, t) if is_transpose(t) => {
+            let rows = matrix(a)?;
+            Some((0..rows.first()?.len()).map(|j| rows.iter().map(|row| row[j].clone()).collect()).collect())
+        }
         Expr::Div(a, b) if b.is_scalar() => Some(each(matrix(a)?, &|x| x.over((**b).clone()))),
         Expr::Mul(parts) => {
             let (scalars, rest): (Vec<Expr>, Vec<Expr>) = parts.iter().cloned().partition(Expr::is_scalar);
-            let [only] = &rest[..] else { return None };
+            let mut product = matrix(rest.first()?)?;
+            for next in &rest[1..] {
+                product = row_by_column(&product, &matrix(next)?)?;
+            }
+            if scalars.is_empty() {
+                return Some(product);
+            }
             let factor = super::parser::collapse(scalars, Expr::Mul);
-            Some(each(matrix(only)?, &|x| factor.clone().times(x)))
+            Some(each(product, &|x| factor.clone().times(x)))
         }
         Expr::Add(parts) => {
             let mut sum = matrix(parts.first()?)?;
@@ -187,6 +199,20 @@ fn matrix(e: &Expr) -> Option<Vec<Vec<Expr>>> {
         }
         _ => None,
     }
+}
+
+fn is_transpose(e: &Expr) -> bool {
+    matches!(e, Expr::Var(t) if matches!(&**t, "T" | "top "))
+}
+
+/// The product of two matrices of scalars, small ones only.
+fn row_by_column(a: &[Vec<Expr>], b: &[Vec<Expr>]) -> Option<Vec<Vec<Expr>>> {
+    let (inner, columns) = (b.len(), b.first()?.len());
+    if a.len() * columns * inner > 512 || a.iter().any(|row| row.len() != inner || !row.iter().all(Expr::is_scalar)) {
+        return None;
+    }
+    let entry = |row: &[Expr], j: usize| Expr::Add(row.iter().zip(b).map(|(x, y)| x.clone().times(y[j].clone())).collect());
+    b.iter().flatten().all(Expr::is_scalar).then(|| a.iter().map(|row| (0..columns).map(|j| entry(row, j)).collect()).collect())
 }
 
 /// The exact part and the approximation of `… ≈ 1.41`, when something exact precedes it.

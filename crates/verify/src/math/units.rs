@@ -136,10 +136,13 @@ impl Unit {
             other => other.to_owned(),
         };
         // A year is twelve months, but neither is a number of days.
-        if label == "year" {
-            return Self { label: "month".into(), scale: BigRational::from_integer(BigInt::from(12)), ..Self::none() };
-        }
-        Self { label, ..Self::none() }
+        let months = match label.as_str() {
+            "year" => 12,
+            "decade" => 120,
+            "century" => 1200,
+            _ => return Self { label, ..Self::none() },
+        };
+        Self { label: "month".into(), scale: BigRational::from_integer(BigInt::from(months)), ..Self::none() }
     }
 
     pub(super) fn currency(code: &str) -> Self {
@@ -151,6 +154,10 @@ impl Unit {
         let find = |wanted: &str| TABLE.iter().find(|row| row.0.split(' ').any(|n| n == wanted));
         let row = find(name).or_else(|| (name.len() > 2).then(|| find(&name.to_lowercase())).flatten())?;
         Some(Self { dimension: row.1, scale: BigRational::new(BigInt::from(row.2), BigInt::from(row.3)), label: String::new() })
+    }
+
+    pub(super) fn millionth(&self) -> Self {
+        Self { scale: &self.scale / BigInt::from(1_000_000), ..self.clone() }
     }
 
     pub(super) fn is_none(&self) -> bool {

@@ -57,6 +57,14 @@ fn measured(e: &Expr) -> Measured {
 
 /// `5 ft 6 in`: one value in the first unit.
 fn sum_of_quantities(parts: &[Expr]) -> Option<Measured> {
+    // `4π − 8 cm²`: the unit of all of it.
+    if let Some((last, rest)) = parts.split_last()
+        && let Measured { value, unit: Some(unit), percent: false, degrees: false } = measured(last)
+        && rest.iter().all(Expr::is_scalar)
+    {
+        let terms = rest.iter().cloned().chain(std::iter::once(value)).collect();
+        return Some(Measured { value: Expr::Add(terms), unit: Some(unit), percent: false, degrees: false });
+    }
     let mut total = Vec::with_capacity(parts.len());
     let mut first: Option<Unit> = None;
     for part in parts {
@@ -273,6 +281,13 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     if let Some((value, half, digits)) = decimal(gold)
         && digits >= 15
         && within(prediction, &value, &last_digit(&value, half, digits), cx)
+    {
+        return Outcome::Equal(Proof::Numeric);
+    }
+    // A binary double printed in full.
+    if let (Some((value, half, digits)), Some(_)) = (&p, decimal(gold))
+        && *digits >= 15
+        && within(gold, value, &last_digit(value, half.clone(), *digits), cx)
     {
         return Outcome::Equal(Proof::Numeric);
     }

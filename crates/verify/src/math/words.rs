@@ -93,6 +93,7 @@ fn lookup(table: &[(&str, i64)], word: &str) -> Option<i64> {
 /// An integer in English, French or Chinese words, or an ordinal (`third`, `3rd`).
 pub(super) fn number(text: &str) -> Option<BigInt> {
     let lower = text.trim().to_lowercase();
+    let lower = lower.strip_prefix('第').map_or(lower.clone(), str::to_owned);
     if let Some(n) = chinese(lower.strip_suffix(['个', '种', '人', '次', '元', '天', '只', '条']).unwrap_or(&lower)) {
         return Some(n);
     }
@@ -191,6 +192,7 @@ fn denominator(word: &str) -> Option<i64> {
         "eighth" | "huitième" => 8,
         "ninth" | "neuvième" => 9,
         "tenth" | "dixième" => 10,
+        ordinal if ordinal.ends_with("th") => return lookup(UNITS, ordinal),
         _ => return None,
     })
 }
@@ -363,8 +365,8 @@ pub(super) fn meaning(plain: &str) -> Option<Expr> {
         "reals",
         "all real x",
     ];
-    let yes = ["yes", "true", "correct", "right", "是", "是的", "对", "正确", "真", "oui", "vrai", "t", "y"];
-    let no = ["no", "false", "incorrect", "wrong", "否", "不是", "错", "错误", "假", "non", "faux"];
+    let yes = ["yes", "true", "correct", "是", "是的", "对", "正确", "真", "oui", "vrai", "t", "y"];
+    let no = ["no", "false", "incorrect", "否", "不是", "错", "错误", "假", "non", "faux"];
     let has = |set: &[&str]| set.contains(&plain);
     if has(&empty) {
         return Some(Expr::Const(Const::Empty));
@@ -381,7 +383,23 @@ pub(super) fn meaning(plain: &str) -> Option<Expr> {
     if let Some(q) = fraction(plain) {
         return Some(Expr::rational(q));
     }
-    let negative = plain.strip_prefix("negative ").or_else(|| plain.strip_prefix("minus "));
+    let sets = [
+        (
+            &["all integers", "integers", "set of integers", "set of all integers", "any integer", "所有整数", "全体整数"][..],
+            Expr::Const(Const::Integers),
+        ),
+        (&["all positive integers", "positive integers", "set of positive integers", "正整数", "所有正整数"], Expr::Var("ℤ+".into())),
+        (&["natural numbers", "all natural numbers", "自然数"], Expr::Const(Const::Naturals)),
+        (&["rational numbers", "all rational numbers"], Expr::Const(Const::Rationals)),
+        (&["all complex numbers", "complex numbers"], Expr::Const(Const::Complexes)),
+    ];
+    if let Some((_, set)) = sets.into_iter().find(|(names, _)| names.contains(&plain)) {
+        return Some(set);
+    }
+    if let Some(date) = super::texts::date(plain) {
+        return Some(date);
+    }
+    let negative = ["negative ", "minus ", "moins ", "负"].iter().find_map(|sign| plain.strip_prefix(sign));
     let value = number(negative.unwrap_or(plain))?;
     Some(Expr::rational(BigRational::from_integer(if negative.is_some() { -value } else { value })))
 }
