@@ -280,3 +280,32 @@ fn a_problem_that_asks_for_rounding_accepts_it() {
     assert_eq!(asked("Round to the nearest tenth.", "\\frac{1}{3}", "0.3"), Verdict::Correct);
     assert_eq!(asked("Give an exact answer.", "\\sqrt{2}", "1.41"), Verdict::Incorrect);
 }
+
+#[test]
+fn operators_are_worked_out_or_left_open() {
+    let verdict = |gold, prediction| plain(gold, prediction).verdict;
+    assert_eq!(verdict("\\int_0^1 x\\,dx", "\\frac12"), Verdict::Correct);
+    assert_eq!(verdict("\\int_0^1 x\\,dx", "\\frac13"), Verdict::Incorrect);
+    // A pole between the bounds; two one-sided limits; a series that falls too slowly to be added up.
+    assert_eq!(verdict("\\int_{-1}^{1}\\frac{1}{x^2}dx", "-2"), Verdict::Undecided);
+    assert_eq!(verdict("\\lim_{x\\to 0}\\frac{1}{x}", "\\infty"), Verdict::Undecided);
+    assert_eq!(verdict("\\sum_{k=1}^{\\infty}\\frac{1}{k^2}", "1.64"), Verdict::Undecided);
+    assert_eq!(verdict("\\int x\\,dx", "\\int x\\,dy"), Verdict::Undecided);
+}
+
+#[test]
+fn prose_is_left_to_a_judge_and_short_words_are_decided() {
+    let verdict = |gold, prediction| plain(gold, prediction).verdict;
+    for (gold, prediction) in [("red", "blue"), ("yes", "no"), ("A", "B"), ("Paris", "London"), ("even", "odd"), ("converges", "diverges")]
+    {
+        assert_eq!(verdict(gold, prediction), Verdict::Incorrect, "{gold} {prediction}");
+    }
+    for (gold, prediction) in [
+        ("\\text{the set is countable}", "\\text{its elements can be enumerated}"),
+        ("Paris", "\\text{London is larger than Paris}"),
+        ("\\text{not convergent}", "convergent"),
+        ("0", "\\text{there are no such numbers}"),
+    ] {
+        assert_eq!(verdict(gold, prediction), Verdict::Undecided, "{gold} {prediction}");
+    }
+}
