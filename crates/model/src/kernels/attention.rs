@@ -152,10 +152,10 @@ pub(crate) fn attend(
         let keys = highest - lowest;
         let scores = &mut scores[..(end - start) * keys];
         let queries = Mat::new(&q[start * dim..end * dim], end - start, dim, dim);
-        matmul(MatMut::new(scores, end - start, keys, keys), false, queries, k.mat(lowest, keys, dim).t());
+        matmul(&mut MatMut::new(scores, end - start, keys, keys), false, queries, k.mat(lowest, keys, dim).t());
         softmax_rows(scores, keys, lowest, first + start, spec, &mut lse[start..end]);
-        let out = MatMut::new(&mut out[start * out_stride..], end - start, dim, out_stride);
-        matmul(out, false, Mat::new(scores, end - start, keys, keys), v.mat(lowest, keys, dim));
+        let mut out = MatMut::new(&mut out[start * out_stride..], end - start, dim, out_stride);
+        matmul(&mut out, false, Mat::new(scores, end - start, keys, keys), v.mat(lowest, keys, dim));
     }
 }
 
@@ -302,13 +302,13 @@ fn backward_head(scratch: &mut Scratch, v: Rows<'_>, out: Rows<'_>, dout: Rows<'
         let queries = Mat::new(&q[start * dim..end * dim], count, dim, dim);
         let key_rows = Mat::new(&k[lowest * dim..], keys, dim, dim);
         let douts = dout.mat(start, count, dim);
-        matmul(MatMut::new(p, count, keys, keys), false, queries, key_rows.t());
-        matmul(MatMut::new(dp, count, keys, keys), false, douts, v.mat(lowest, keys, dim).t());
+        matmul(&mut MatMut::new(p, count, keys, keys), false, queries, key_rows.t());
+        matmul(&mut MatMut::new(dp, count, keys, keys), false, douts, v.mat(lowest, keys, dim).t());
         softmax_rows_backward(p, dp, keys, lowest, start, out.data, dout.data, dout.stride, lse, spec);
         let (p, dp) = (Mat::new(p, count, keys, keys), Mat::new(dp, count, keys, keys));
-        matmul(MatMut::new(&mut dv[lowest * dim..], keys, dim, dim), true, p.t(), douts);
-        matmul(MatMut::new(&mut dk[lowest * dim..], keys, dim, dim), true, dp.t(), queries);
-        matmul(MatMut::new(&mut dq[start * dim..], count, dim, dim), false, dp, key_rows);
+        matmul(&mut MatMut::new(&mut dv[lowest * dim..], keys, dim, dim), true, p.t(), douts);
+        matmul(&mut MatMut::new(&mut dk[lowest * dim..], keys, dim, dim), true, dp.t(), queries);
+        matmul(&mut MatMut::new(&mut dq[start * dim..], count, dim, dim), false, dp, key_rows);
     }
 }
 

@@ -20,9 +20,6 @@ use crate::{
 /// Logits held at a time: 64 MB. The head is read once per chunk.
 const CHUNK_ELEMENTS: usize = 1 << 24;
 const CHUNK_ROWS: usize = 256;
-/// Rows per block where threads share the work: of hidden states, and of the vocabulary.
-const STATE_BLOCK: usize = 64;
-const VOCAB_BLOCK: usize = 4096;
 /// Probability below which the unknown rest of a distribution is taken for nothing.
 const NO_REST: f32 = 1e-6;
 
@@ -49,14 +46,14 @@ pub(crate) fn forward(hidden: &[f32], head: &[f32], width: usize, targets: &Targ
         let end = (start + chunk).min(rows);
         let logits = &mut logits[..(end - start) * vocab];
         let states = Mat::new(&hidden[start * width..end * width], end - start, width, width);
-        product_into(logits, false, states, head.t(), STATE_BLOCK);
+        product_into(logits, false, states, head.t());
         sum += slopes(logits, vocab, targets, start);
         let slopes = Mat::new(logits, end - start, vocab, vocab);
         if let Some(dhidden) = &mut dhidden {
-            product_into(&mut dhidden[start * width..end * width], false, slopes, head, STATE_BLOCK);
+            product_into(&mut dhidden[start * width..end * width], false, slopes, head);
         }
         if let Some(dhead) = &mut dhead {
-            product_into(dhead, true, slopes.t(), states, VOCAB_BLOCK);
+            product_into(dhead, true, slopes.t(), states);
         }
     }
     Loss { sum: sum as f32, dhidden, dhead }

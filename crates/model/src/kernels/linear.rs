@@ -1,28 +1,44 @@
-//! Matrix products of the projections, in blocks of rows where threads share the work.
+//! Matrix products of the projections, in parts where threads share the work.
 
 use super::matrix::{Mat, MatMut, matmul};
 use crate::parallel;
 
-/// Rows of a block at least; fewer would read the other matrix too often.
-const ROWS: usize = 128;
+/// Rows or columns of a part at least; fewer would read the other matrix too often.
+const PART: usize = 144;
+/// Parts at most, and even numbers of them, so that threads end together.
+const PARTS: usize = 16;
 
 /// `a·b` for `a [rows, inner]` and `b [inner, cols]`.
 pub(crate) fn product(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
     let mut out = vec![0.0; a.rows() * b.cols()];
-    product_into(&mut out, false, a, b, ROWS);
+    product_into(&mut out, false, a, b);
     out
 }
 
-/// `out ← a·b`, or `out ← out + a·b` with `accumulate`; blocks have this many rows.
-pub(crate) fn product_into(out: &mut [f32], accumulate: bool, a: Mat<'_>, b: Mat<'_>, block: usize) {
+/// `out ← a·b`, or `out ← out + a·b` with `accumulate`.
+pub(crate) fn product_into(out: &mut [f32], accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
     let (rows, cols) = (a.rows(), b.cols());
-    match parallel::current() {
-        Some(split) if rows > block && cols > 0 => split.chunks_mut(out, block * cols, |at, part| {
-            let count = part.len() / cols;
-            matmul(MatMut::new(part, count, cols, cols), accumulate, a.row_range(at * block, count), b);
-        }),
-        _ => matmul(MatMut::new(out, rows, cols, cols), accumulate, a, b),
+    let mut out = MatMut::new(out, rows, cols, cols);
+    let Some(split) = parallel::current() else { return matmul(&mut out, accumulate, a, b) };
+    // Every part reads the whole of the other matrix: that should be the smaller one.
+    if cols > rows {
+        let width = part_of(cols);
+        split.chunks_mut(&mut out.in_columns(width), 1, |at, parts| {
+            parts.iter_mut().for_each(|out| matmul(out, accumulate, a, b.col_range(at * width, out.cols())));
+        });
+    } else {
+        let height = part_of(rows);
+        split.chunks_mut(&mut out.in_rows(height), 1, |at, parts| {
+            parts.iter_mut().for_each(|out| matmul(out, accumulate, a.row_range(at * height, out.rows()), b));
+        });
     }
+}
+
+/// The size of a part; it depends on the shape alone, so that sums are the same on any number of threads.
+fn part_of(size: usize) -> usize {
+    let parts = (size / PART).clamp(1, PARTS);
+    let even = if parts > 1 { parts / 2 * 2 } else { 1 };
+    size.div_ceil(even).next_multiple_of(16)
 }
 
 /// The gradients of `x [n, inner]` and `w [inner, outer]` of a product `x·w`, those that are wanted.
