@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{CausalLm, Error, ModelConfig, Result, files, model::DecoderLayer, ops};
+use crate::{CausalLm, Error, ModelConfig, Result, files, input::Input, model::DecoderLayer};
 
 /// A projection that an adapter can stand beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -117,18 +117,18 @@ impl LayerLora {
     }
 
     /// What the adapters of merged projections add to `x·W`; none if there are none. `widths` are the parts' columns.
-    pub(crate) fn delta(&self, x: &Tensor<2>, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Option<Tensor<2>> {
+    pub(crate) fn delta(&self, x: &Input, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Option<Tensor<2>> {
         if parts.iter().all(|(target, _)| self.get(*target).is_none()) {
             return None;
         }
         let x = match (dropout, parts.first()) {
-            (Some(dropout), Some((target, _))) => dropout.apply(x.clone(), *target as u64),
+            (Some(dropout), Some((target, _))) => dropout.apply(x.value().clone(), *target as u64).into(),
             _ => x.clone(),
         };
-        let rows = x.dims()[0];
+        let rows = x.value().dims()[0];
         let one = |(target, width): &(Target, usize)| match self.get(*target) {
-            Some(adapter) => ops::linear(ops::linear(x.clone(), adapter.a.val()), adapter.b.val()),
-            None => Tensor::zeros([rows, *width], &x.device()),
+            Some(adapter) => Input::from(x.linear(adapter.a.val())).linear(adapter.b.val()),
+            None => Tensor::zeros([rows, *width], &x.value().device()),
         };
         Some(join(parts.iter().map(one).collect()).mul_scalar(self.scale))
     }

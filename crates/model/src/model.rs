@@ -11,6 +11,7 @@ use crate::{
     Error, ModelConfig, Result, SequenceLayout,
     config::LayerKind,
     init::Random,
+    input::Input,
     kernels::attention::AttentionSpec,
     lora::{Dropout, LayerLora, Target},
     loss::Targets,
@@ -83,6 +84,18 @@ impl CausalLm {
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The model with further tokens that end a turn, in `config.json` and `generation_config.json` when it is saved.
+    #[must_use]
+    pub fn with_stop_tokens(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
+        let known = &mut Arc::make_mut(&mut self.config).eos_token_ids;
+        for token in tokens {
+            if !known.contains(&token) {
+                known.push(token);
+            }
+        }
+        self
     }
 
     /// Hidden states `[batch·len, hidden]`, row-major, after the final norm. `tokens` is `[batch, len]`; padding may
@@ -224,16 +237,16 @@ impl DecoderLayer {
         attention: impl FnOnce(Tensor<2>, &AttentionSpec) -> Tensor<2>,
     ) -> Tensor<2> {
         let [_, o, gate_up, down] = Self::parts(config);
-        let norm = |x: Tensor<2>, weight: &Param<Tensor<1>>| ops::rms_norm(x, weight.val(), config.rms_norm_eps);
         let optional = |x: Tensor<2>, weight: &Option<Param<Tensor<1>>>| match weight {
-            Some(weight) => norm(x, weight),
+            Some(weight) => ops::rms_norm(x, weight.val(), config.rms_norm_eps),
             None => x,
         };
-        let qkv = self.project(norm(x.clone(), &self.input_norm), config, dropout);
-        let attended = self.linear(attention(qkv, &self.spec), &self.o_proj, &o, dropout);
+        let normed = |x: &Tensor<2>, weight: &Param<Tensor<1>>| Input::normed(x.clone(), weight.val(), config.rms_norm_eps);
+        let qkv = self.project(&normed(&x, &self.input_norm), config, dropout);
+        let attended = self.linear(&attention(qkv, &self.spec).into(), &self.o_proj, &o, dropout);
         let x = x + optional(attended, &self.after_attention_norm);
-        let gate_up = self.linear(norm(x.clone(), &self.post_norm), &self.gate_up_proj, &gate_up, dropout);
-        let fed = self.linear(ops::gated(gate_up, config.activation), &self.down_proj, &down, dropout);
+        let gate_up = self.linear(&normed(&x, &self.post_norm), &self.gate_up_proj, &gate_up, dropout);
+        let fed = self.linear(&Input::gated(gate_up, config.activation), &self.down_proj, &down, dropout);
         x + optional(fed, &self.after_mlp_norm)
     }
 
@@ -249,15 +262,15 @@ impl DecoderLayer {
     }
 
     /// `x·W` and what the adapters of its columns add.
-    fn linear(&self, x: Tensor<2>, weight: &Param<Tensor<2>>, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Tensor<2> {
-        match self.lora.as_ref().and_then(|lora| lora.delta(&x, parts, dropout)) {
-            Some(delta) => ops::linear(x, weight.val()) + delta,
-            None => ops::linear(x, weight.val()),
+    fn linear(&self, x: &Input, weight: &Param<Tensor<2>>, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Tensor<2> {
+        match self.lora.as_ref().and_then(|lora| lora.delta(x, parts, dropout)) {
+            Some(delta) => x.linear(weight.val()) + delta,
+            None => x.linear(weight.val()),
         }
     }
 
     /// Merged query, key and value, with bias and per-head norms where the family has them.
-    fn project(&self, x: Tensor<2>, config: &ModelConfig, dropout: Option<Dropout>) -> Tensor<2> {
+    fn project(&self, x: &Input, config: &ModelConfig, dropout: Option<Dropout>) -> Tensor<2> {
         let mut qkv = self.linear(x, &self.qkv_proj, &Self::parts(config)[0], dropout);
         if let Some(bias) = &self.qkv_bias {
             qkv = qkv + bias.val().unsqueeze();

@@ -84,6 +84,16 @@ pub(crate) trait FusedOps: Backend {
     fn attention(qkv: FloatTensor<Self>, layout: SequenceLayout, spec: AttentionSpec) -> FloatTensor<Self>;
     fn cross_entropy(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self>;
     fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// As `linear` for a `y` that is `rms_norm(x, weight, eps)` and is made again when it is needed.
+    fn linear_normed(
+        y: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+    /// As `linear` for a `y` that is `gated(gate_up, activation)` and is made again when it is needed.
+    fn linear_gated(y: FloatTensor<Self>, w: FloatTensor<Self>, gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 }
 
 /// The operation of decoding; it has no gradient.
@@ -115,10 +125,6 @@ pub(crate) fn attention(qkv: Tensor<2>, layout: &SequenceLayout, spec: &Attentio
 
 pub(crate) fn cross_entropy(hidden: Tensor<2>, head: Tensor<2>, targets: Targets) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(hidden.into_dispatch(), head.into_dispatch(), targets))
-}
-
-pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as FusedOps>::linear(x.into_dispatch(), w.into_dispatch()))
 }
 
 pub(crate) fn attention_cached(
@@ -245,6 +251,14 @@ impl FusedOps for Flex {
     fn linear(x: Host, w: Host) -> Host {
         Self::linear_forward(x, w)
     }
+
+    fn linear_normed(y: Host, w: Host, _: Host, _: Host, _: f32) -> Host {
+        Self::linear_forward(y, w)
+    }
+
+    fn linear_gated(y: Host, w: Host, _: Host, _: Activation) -> Host {
+        Self::linear_forward(y, w)
+    }
 }
 
 impl DecodeOps for Flex {
@@ -268,6 +282,24 @@ struct AttentionBackward;
 struct CrossEntropyBackward;
 #[derive(Debug)]
 struct LinearBackward;
+
+/// How the input of a projection is had in the backward pass.
+#[derive(Debug, Clone)]
+enum Recipe<B: Backend> {
+    Kept(FloatTensor<B>),
+    Normed(FloatTensor<B>, FloatTensor<B>, f32),
+    Gated(FloatTensor<B>, Activation),
+}
+
+impl<B: FusedKernels> Recipe<B> {
+    fn make(self) -> FloatTensor<B> {
+        match self {
+            Self::Kept(x) => x,
+            Self::Normed(x, weight, eps) => B::rms_norm_forward(x, weight, eps).0,
+            Self::Gated(gate_up, activation) => B::gated_forward(gate_up, activation),
+        }
+    }
+}
 
 impl<B: FusedKernels> Backward<B, 2> for RmsNormBackward {
     type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
@@ -324,11 +356,11 @@ impl<B: FusedKernels> Backward<B, 2> for CrossEntropyBackward {
 
 impl<B: FusedKernels> Backward<B, 2> for LinearBackward {
     /// `x` if the gradient of `w` is needed, and `w` if that of `x` is.
-    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+    type State = (Option<Recipe<B>>, Option<FloatTensor<B>>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let gradients = B::linear_backward(ops.state.0, ops.state.1, dy);
+        let gradients = B::linear_backward(ops.state.0.map(Recipe::make), ops.state.1, dy);
         for (parent, grad) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<B>(parent.id, grad);
@@ -387,14 +419,37 @@ impl<B: FusedOps + FusedKernels, C: CheckpointStrategy> FusedOps for Autodiff<B,
     }
 
     fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (nodes, tracked) = ([x.node(), w.node()], [x.is_tracked(), w.is_tracked()]);
-        let (x, w) = (x.into_primitive(), w.into_primitive());
-        match Backward::<B, 2>::prepare::<C>(LinearBackward, nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let kept = (tracked[1].then(|| x.clone()), tracked[0].then(|| w.clone()));
-                prep.finish(kept, B::linear_forward(x, w))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, w)),
+        tracked_linear::<B, C>(x.clone(), w, || Recipe::Kept(x.into_primitive()))
+    }
+
+    fn linear_normed(
+        y: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        tracked_linear::<B, C>(y, w, || Recipe::Normed(x.into_primitive(), weight.into_primitive(), eps))
+    }
+
+    fn linear_gated(y: FloatTensor<Self>, w: FloatTensor<Self>, gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        tracked_linear::<B, C>(y, w, || Recipe::Gated(gate_up.into_primitive(), activation))
+    }
+}
+
+/// `x·w` with its gradients; `recipe` gives `x` again.
+fn tracked_linear<B: FusedKernels, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    w: FloatTensor<Autodiff<B, C>>,
+    recipe: impl FnOnce() -> Recipe<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (nodes, tracked) = ([x.node(), w.node()], [x.is_tracked(), w.is_tracked()]);
+    let (x, w) = (x.into_primitive(), w.into_primitive());
+    match Backward::<B, 2>::prepare::<C>(LinearBackward, nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let kept = (tracked[1].then(recipe), tracked[0].then(|| w.clone()));
+            prep.finish(kept, B::linear_forward(x, w))
         }
+        OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, w)),
     }
 }

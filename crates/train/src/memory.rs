@@ -1,9 +1,12 @@
 //! How much memory a run takes, estimated before it starts.
 
+use std::path::Path;
+
 use potstill_model::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ComputeType, SftConfig};
+use crate::device;
 use crate::engine::WIDE;
 use crate::error::{Result, TrainError};
 
@@ -54,12 +57,19 @@ impl MemoryEstimate {
         }
     }
 
+    /// What a run takes at least, whatever its samples are; with a GPU, on the host.
+    #[must_use]
+    pub fn at_least(config: &SftConfig, model: &ModelConfig) -> Self {
+        let least = Self::of_run(config, model, 1, 1);
+        if device::is_cpu(&config.device) { least } else { Self { optimizer: 0, gradients: 0, activations: 0, ..least } }
+    }
+
     /// Floats that one micro-batch keeps, and those that its backward pass makes on the way.
     fn activations(config: &SftConfig, model: &ModelConfig, tokens: u64) -> u64 {
         let (hidden, inner) = (model.hidden_size as u64, model.intermediate_size as u64);
-        // Per token and layer: inputs and outputs of two norms, the merged projections, what attention gives, gate and up,
-        // and their product.
-        let layer = 4 * hidden + (model.qkv_size() + model.q_size()) as u64 + 3 * inner;
+        // Per token and layer: inputs of two norms, the merged projections, what attention gives, gate and up. What else the
+        // projections read is made again.
+        let layer = 2 * hidden + (model.qkv_size() + model.q_size()) as u64 + 2 * inner;
         let layers = model.num_hidden_layers as u64;
         let kept = if config.activation_checkpointing { layers * hidden + layer } else { layers * layer };
         let on_the_way = 6 * inner + 4 * hidden;
@@ -77,30 +87,39 @@ impl MemoryEstimate {
     /// # Errors
     /// [`TrainError::Memory`] with the numbers and what would help.
     pub fn check(&self, config: &SftConfig, available: Option<u64>) -> Result<()> {
-        let Some(available) = available else { return Ok(()) };
-        let more = self.total() - self.weights.min(self.total());
-        if more <= available {
-            return Ok(());
-        }
+        let loaded = format!("; the weights with {} MB are loaded", mb(self.weights));
+        self.refuse(config, self.total() - self.weights, available, &loaded)
+    }
+
+    /// Refuses a run that would not fit into `available` bytes, of which the weights have taken none yet.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_before_loading(&self, config: &SftConfig, available: Option<u64>) -> Result<()> {
+        self.refuse(config, self.total(), available, &format!(", weights {}", mb(self.weights)))
+    }
+
+    fn refuse(&self, config: &SftConfig, needed: u64, available: Option<u64>, weights: &str) -> Result<()> {
+        let Some(available) = available.filter(|available| needed > *available) else { return Ok(()) };
         let mut hints = Vec::new();
         if config.lora.is_none() {
             hints.push("set lora to train adapters alone");
         }
-        if !config.activation_checkpointing {
+        if !config.activation_checkpointing && self.activations > 0 {
             hints.push("set activation_checkpointing = true");
         }
-        hints.push("lower micro_batch_tokens or max_length");
+        if self.activations > 0 {
+            hints.push("lower micro_batch_tokens or max_length");
+        }
         hints.push("take a smaller student");
-        let mb = |bytes: u64| bytes >> 20;
         Err(TrainError::Memory {
-            needed_mb: mb(more),
+            needed_mb: mb(needed),
             available_mb: mb(available),
             parts: format!(
-                "optimizer {}, gradients {}, activations {}; the weights with {} MB are loaded",
+                "optimizer {}, gradients {}, activations {}{weights}",
                 mb(self.optimizer),
                 mb(self.gradients),
-                mb(self.activations),
-                mb(self.weights)
+                mb(self.activations)
             ),
             hints: hints.join("; "),
         })
@@ -126,10 +145,38 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Memory that the system can still give, in bytes; none where it does not say.
+/// Memory that the system can still give to this process, in bytes; none where it does not say. A limit of the process's
+/// control groups (containers, batch systems) counts.
 #[must_use]
 pub fn available() -> Option<u64> {
-    kib(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+    let machine = kib(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limited = groups.lines().filter_map(left_of_groups).min();
+    Some(limited.map_or(machine, |limited| limited.min(machine)))
+}
+
+/// The least that a control group of a line of `/proc/self/cgroup`, or one above it, may still take.
+fn left_of_groups(line: &str) -> Option<u64> {
+    let (_, named) = line.split_once(':')?;
+    let (root, group, [limit, held, cached]) = match named.split_once(':')? {
+        ("", group) => ("/sys/fs/cgroup", group, ["memory.max", "memory.current", "inactive_file "]),
+        ("memory", group) => ("/sys/fs/cgroup/memory", group, ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "]),
+        _ => return None,
+    };
+    let left = |folder: &Path| {
+        // Without a limit the file says `max`.
+        let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+        let statistics = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        // What caches files is given back on demand.
+        let cached = statistics.lines().find_map(|line| line.strip_prefix(cached)?.trim().parse().ok()).unwrap_or(0_u64);
+        Some(number(limit)?.saturating_sub(number(held)?.saturating_sub(cached)))
+    };
+    let folder = Path::new(root).join(group.trim_start_matches('/'));
+    folder.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(left).min()
+}
+
+fn mb(bytes: u64) -> u64 {
+    bytes >> 20
 }
 
 #[cfg(test)]
@@ -147,6 +194,15 @@ mod tests {
         assert!(error.contains("but 1024 MB are available") && error.contains("set lora"), "{error}");
         full.check(&config, None).unwrap();
         full.check(&config, Some(1 << 40)).unwrap();
+
+        // Before the weights are read they count too, and samples are not known yet.
+        let least = MemoryEstimate::at_least(&config, &model);
+        assert!(least.total() < full.total() && least.optimizer == full.optimizer);
+        let error = least.check_before_loading(&config, Some(least.total() - 1)).unwrap_err().to_string();
+        assert!(error.contains(&format!("weights {}", full.weights >> 20)), "{error}");
+        least.check_before_loading(&config, Some(least.total())).unwrap();
+        let lent = SftConfig { device: "cuda".into(), ..config.clone() };
+        assert_eq!(MemoryEstimate::at_least(&lent, &model).total(), full.weights);
 
         let less = SftConfig { activation_checkpointing: true, ..config.clone() };
         assert!(MemoryEstimate::of_run(&less, &model, 1024, 2).activations * 4 < full.activations);
