@@ -115,6 +115,9 @@ def golden(out: str) -> None:
 
 def folder(out: str) -> None:
     tokenizer, model = load()
+    # transformers 5 takes a dequantised model for a quantised one and would not write it.
+    model.hf_quantizer = None
+    model.config.__dict__.pop("quantization_config", None)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 

@@ -57,24 +57,23 @@ def plain_loop():
         for group in optimizer.param_groups:
             group["lr"] = expected["learning_rate"]
         trained = sum(sum(1 for weight in document["weights"][1:] if weight) for document in step)
-        total = 0.0
-        for document in step:
-            tokens = torch.tensor([document["tokens"]])
-            weights = torch.tensor(document["weights"][1:])
-            logits = model(tokens).logits[0, :-1].float()
-            loss = (torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none") * weights).sum() / trained
-            loss.backward()
-            total += loss.item()
+        # Padding stands after everything that is read, where causal attention does not see it.
+        longest = max(len(document["tokens"]) for document in step)
+        tokens = torch.tensor([document["tokens"] + [0] * (longest - len(document["tokens"])) for document in step])
+        weights = torch.tensor([document["weights"] + [0.0] * (longest - len(document["weights"])) for document in step])
+        logits = model(tokens).logits[:, :-1].flatten(0, 1)
+        losses_of_tokens = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
+        loss = (losses_of_tokens * weights[:, 1:].flatten()).sum() / trained
+        loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"]).item())
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(total)
+        losses.append(loss.item())
     return losses, norms
 
 
 def trl():
     from datasets import Dataset
-    from transformers import get_cosine_schedule_with_warmup
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
@@ -94,7 +93,8 @@ def trl():
 
     model = load()
     optimizer = optimizer_of(model)
-    schedule = get_cosine_schedule_with_warmup(optimizer, config["schedule"]["warmup_steps"], len(run["steps"]))
+    rates = [point["learning_rate"] / config["learning_rate"] for point in run["curve"]]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rates[min(step, len(rates) - 1)])
     trainer = InOrder(
         model=model,
         args=SFTConfig(
@@ -139,6 +139,9 @@ def adapters_load():
 
 losses, norms = {"plain": plain_loop, "trl": trl}[sys.argv[2]]()
 assert len(losses) == len(norms) == len(run["curve"]), (len(losses), len(norms), len(run["curve"]))
+for step, (loss, norm, point) in enumerate(zip(losses, norms, run["curve"]), 1):
+    relative = [abs(ours - theirs) / abs(theirs) for ours, theirs in [(point["loss"], loss), (point["grad_norm"], norm)]]
+    print(f"step {step}: loss {loss:.6f}, norm {norm:.4f}; relative differences {relative[0]:.1e} and {relative[1]:.1e}")
 expected = [point["loss"] for point in run["curve"]]
 largest = max(abs(a - b) for a, b in zip(losses, expected))
 mean = sum(abs(a - b) / abs(a) for a, b in zip(losses, expected)) / len(losses)

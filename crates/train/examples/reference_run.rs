@@ -22,6 +22,8 @@ use potstill_train::{LoraConfig, Places, Schedule, ScratchConfig, SftConfig, Stu
 use serde_json::json;
 
 const STEPS: u64 = 30;
+/// Every step has as many samples: TRL knows no smaller batch in the middle of its data.
+const BATCH: usize = 4;
 
 /// Plain ChatML, which the script writes too.
 const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}\
@@ -57,7 +59,7 @@ fn main() {
     let folder = PathBuf::from(&arguments[0]);
     let lora = arguments.iter().any(|argument| argument == "lora");
     let device = burn::tensor::Device::flex();
-    let samples: Vec<Sample> = (0..100).map(sample).collect();
+    let samples: Vec<Sample> = (0..STEPS as usize * BATCH).map(sample).collect();
     let (mut student, learning_rate) = match arguments.get(1).filter(|argument| *argument != "lora") {
         Some(student) => (Student::load(Path::new(student), &device).unwrap(), 1e-5),
         None => {
@@ -71,7 +73,7 @@ fn main() {
         learning_rate: if lora { 10.0 * learning_rate } else { learning_rate },
         lora: lora.then(LoraConfig::default),
         schedule: Schedule { warmup_steps: Some(5), ..Schedule::default() },
-        batch_size: 8,
+        batch_size: BATCH,
         weight_decay: 0.1,
         micro_batch_tokens: 256,
         ..SftConfig::default()
