@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use miette::Diagnostic;
 use potstill_pipeline::{ErrorClass, Outcome, RunError, StageError, StageFailure, StoreError};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::terminal::complain;
 
@@ -15,6 +17,27 @@ pub(crate) const CONFIG: u8 = 2;
 pub(crate) const TEMPORARY: u8 = 75;
 /// Interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The first interrupt (Ctrl-C, or the SIGTERM of a batch system) calls `stop`, which lets the work end in order; a second one
+/// ends the program. Nothing that was written is lost by either.
+pub(crate) fn on_interrupt(runtime: &Handle, told: &'static str, stop: impl Fn() + Send + 'static) {
+    runtime.spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+        for again in [false, true] {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if again {
+                end_now();
+            }
+            stop();
+            complain(&format!("{told}; interrupt again to stop at once"));
+        }
+    });
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "the user asked twice; what is committed and journaled is safe")]
+fn end_now() -> ! {
+    std::process::exit(i32::from(INTERRUPTED))
+}
 
 /// What a command returns: its exit code, or why it could not do its work.
 pub(crate) type Done = Result<ExitCode, Failure>;

@@ -1,8 +1,15 @@
 //! What the `train` stage and the `train` command share: how a run's events are told, and who judges its answers.
 
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use potstill_data::{Sample, Verdict};
-use potstill_train::{SftConfig, SkipReason, TrainEvent};
+use potstill_train::rows::LengthCounts;
+use potstill_train::tensorboard::TensorBoard;
+use potstill_train::{SftConfig, SkipReason, TrainError, TrainEvent};
 use potstill_verify::{Case, Verifier, VerifyError, VerifyOptions, verifier};
+
+use crate::report::grouped;
 
 /// Judges answers against the final answer of the sample's own reply.
 pub(crate) struct Judge(Option<Box<dyn Verifier>>);
@@ -30,6 +37,28 @@ impl Judge {
     }
 }
 
+/// TensorBoard's event file of a run, if one is asked for.
+pub(crate) struct Board(Option<TensorBoard>);
+
+impl Board {
+    /// Begins an event file in the folder.
+    pub(crate) fn open(folder: Option<&Path>) -> Result<Self, TrainError> {
+        Ok(Self(folder.map(|folder| TensorBoard::create(folder, unix_seconds() as u64)).transpose()?))
+    }
+
+    /// Writes the figures of an event that happens now.
+    pub(crate) fn write(&mut self, event: &TrainEvent) {
+        if let Some(board) = &mut self.0 {
+            // A board that cannot be written must not end a run.
+            let _ = board.write(event, unix_seconds());
+        }
+    }
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
 /// The figures of a step that progress shows.
 pub(crate) fn figures(event: &TrainEvent) -> Vec<(&'static str, f64)> {
     let TrainEvent::Step { loss, learning_rate, grad_norm, tokens_per_second, trained_tokens_per_second, mfu, memory, .. } = event else {
@@ -53,6 +82,7 @@ pub(crate) fn message(event: &TrainEvent, total: u64) -> Option<(bool, String)> 
         TrainEvent::Started { step, total_steps, .. } if *step > 0 => {
             (false, format!("goes on from the checkpoint at step {step} of {total_steps}"))
         }
+        TrainEvent::Started { lengths, .. } => (true, cut(lengths)?),
         TrainEvent::Eval { step, loss, token_accuracy } => {
             (false, format!("step {step}: held-out loss {loss:.4}, {:.1} % of its tokens predicted", token_accuracy * 100.0))
         }
@@ -82,12 +112,39 @@ pub(crate) fn message(event: &TrainEvent, total: u64) -> Option<(bool, String)> 
     Some(told)
 }
 
+/// What became of samples that do not fit, if there are any.
+fn cut(lengths: &LengthCounts) -> Option<String> {
+    let LengthCounts { samples, dropped_over_long, truncated, split, dropped_untrained } = *lengths;
+    let counts = [
+        (dropped_over_long, "longer than max_length and left out"),
+        (truncated, "longer than max_length and truncated"),
+        (split, "longer than max_length and split"),
+        (dropped_untrained, "without a trained token and left out"),
+    ];
+    let told: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} are {what}", grouped(*count as u64))).collect();
+    (!told.is_empty()).then(|| format!("of {} samples {}", grouped(samples as u64), told.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use potstill_data::{Message, Meta, SampleKind};
     use potstill_train::ProbeConfig;
 
     use super::*;
+
+    #[test]
+    fn samples_that_do_not_fit_are_told_of() {
+        let lengths = |dropped_over_long, dropped_untrained| LengthCounts {
+            samples: 1200,
+            dropped_over_long,
+            dropped_untrained,
+            ..LengthCounts::default()
+        };
+        assert_eq!(cut(&lengths(0, 0)), None);
+        let expected = "of 1,200 samples 3 are longer than max_length and left out, 1 are without a trained token and left out";
+        assert_eq!(cut(&lengths(3, 1)).unwrap(), expected);
+    }
 
     #[test]
     fn answers_are_judged_by_the_reply_of_the_sample() {

@@ -4,7 +4,7 @@
 //! * [`CausalLm`] — the transformer as a burn `Module`; [`SequenceLayout`] says which tokens belong together.
 //! * [`Tokenizer`] and [`ChatTemplate`] — text to tokens, conversations to text.
 //! * [`generate`] — continuous batching over a model laid out for decoding, as a call or as an engine for requests.
-//! * [`Checkpoint`] — a model with tokenizer and template; [`hf`] — model folders in and out; [`gguf`] — GGUF files in.
+//! * [`Checkpoint`] — a model with tokenizer and template, [`Outline`] — all but its weights; [`hf`] — model folders in and out; [`gguf`] — GGUF files in.
 //!
 //! The device is a run-time value. On the CPU training runs one replica per thread, which `fork` makes (weights are shared
 //! until somebody writes to them); decoding has its own layout of the weights, and a team of threads shares each product.
@@ -21,6 +21,7 @@ pub mod generate;
 pub mod gguf;
 pub mod hf;
 mod init;
+mod input;
 mod kernels;
 mod layout;
 pub mod lora;
@@ -34,7 +35,7 @@ mod tokenizer;
 mod weights;
 
 pub use burn::tensor::Device;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Outline};
 pub use config::{Activation, LayerKind, ModelConfig};
 pub use cpu::Storage;
 pub use error::{Error, Result};

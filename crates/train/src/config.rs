@@ -117,6 +117,8 @@ pub struct SftConfig {
     pub patience: Option<u32>,
     /// Steps between checkpoints.
     pub save_every: Option<u64>,
+    /// Minutes after which a checkpoint is written in any case; 0 leaves it to `save_every`.
+    pub save_minutes: f64,
     /// Checkpoints kept; older ones are removed after a newer one is complete.
     pub keep_last: usize,
     /// Steps in a row that may be skipped because their loss or gradient is not finite, or a spike.
@@ -166,6 +168,7 @@ impl Default for SftConfig {
             keep_best: false,
             patience: None,
             save_every: None,
+            save_minutes: 15.0,
             keep_last: 2,
             max_skipped: 5,
             spike_factor: None,
@@ -179,7 +182,8 @@ impl Default for SftConfig {
 }
 
 /// Settings that may differ between a checkpoint and its continuation, since they cannot change the weights.
-const FREE_ON_RESUME: [&str; 7] = ["save_every", "keep_last", "time_limit_minutes", "threads", "max_skipped", "probe", "peak_tflops"];
+const FREE_ON_RESUME: [&str; 8] =
+    ["save_every", "save_minutes", "keep_last", "time_limit_minutes", "threads", "max_skipped", "probe", "peak_tflops"];
 
 impl SftConfig {
     /// Checks every limit.
@@ -240,6 +244,7 @@ impl SftConfig {
         self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
         self.distill.as_ref().map_or(Ok(()), DistillConfig::validate)?;
         self.probe.as_ref().map_or(Ok(()), ProbeConfig::validate)?;
+        within("save_minutes", self.save_minutes, f64::INFINITY)?;
         within("grad_clip", self.grad_clip, f64::INFINITY)?;
         at_least("batch_size", self.batch_size, 1)?;
         at_least("max_length", self.max_length, 2)?;

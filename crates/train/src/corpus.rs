@@ -1,10 +1,15 @@
 //! The documents of a run and the rows they form.
 
+use std::collections::BTreeSet;
+
+use potstill_model::Tokenizer;
+
 use crate::batch::{Arrangement, MicroBatch, micro_batches};
 use crate::config::{OverLong, SftConfig};
 use crate::device;
 use crate::error::{Result, TrainError};
 use crate::params::ParamInfo;
+use crate::render::is_special;
 use crate::rows::{Document, LengthCounts, Row, fill, fit_length, one_per_row, pack};
 
 /// The documents of a run and the rows they form.
@@ -61,6 +66,17 @@ impl Corpus {
     /// Micro-batches of the rows of a step.
     pub(crate) fn batches(&self, step: &[usize], budget: usize) -> Result<Vec<MicroBatch>> {
         micro_batches(step, &self.rows, &self.documents, budget, self.arrangement)
+    }
+
+    /// The special tokens that end documents' last trained stretches: what the student learns to stop with.
+    pub(crate) fn stop_tokens(&self, tokenizer: &Tokenizer) -> BTreeSet<u32> {
+        let last = |document: &Document| {
+            let at = document.weights.iter().rposition(|&weight| weight != 0.0);
+            at.map(|at| document.tokens[at])
+        };
+        let mut ends: BTreeSet<u32> = self.documents.iter().filter_map(last).collect();
+        ends.retain(|&token| is_special(tokenizer, token));
+        ends
     }
 
     /// Tokens of the longest row.

@@ -55,9 +55,9 @@ pub enum TrainError {
         reason: String,
     },
     /// The training state does not fit into memory.
-    #[error("training needs about {needed_mb} MB more ({parts}), but {available_mb} MB are available; what helps: {hints}")]
+    #[error("training needs about {needed_mb} MB ({parts}), but {available_mb} MB are available; what helps: {hints}")]
     Memory {
-        /// Estimated peak beside the weights, in MB.
+        /// Estimated peak, in MB; without the weights where these are in memory already.
         needed_mb: u64,
         /// Available in MB.
         available_mb: u64,

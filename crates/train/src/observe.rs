@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Result, TrainError};
 use crate::probe::Answer;
+use crate::rows::LengthCounts;
 
 /// What happens in a run. Rates are of wall time; everything else is the same for the same seed and inputs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +30,8 @@ pub enum TrainEvent {
         tokens: u64,
         /// Trained tokens per epoch.
         trained_tokens: u64,
+        /// How the samples became documents.
+        lengths: LengthCounts,
     },
     /// An optimizer step.
     Step {

@@ -1,14 +1,14 @@
 //! What a run would train on, before it starts: which text is trained, what is cut, how full the rows are.
 
 use potstill_data::Sample;
+use potstill_model::{Outline, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SftConfig;
 use crate::error::Result;
-use crate::memory::MemoryEstimate;
+use crate::memory::{self, MemoryEstimate};
 use crate::render::{Renderer, is_special};
 use crate::rows::{Document, LengthCounts, fill, fit_length, pack};
-use crate::student::Student;
 
 /// A stretch of text that is either read or trained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Preview {
     pub histogram: Vec<LengthBin>,
     /// Estimated memory.
     pub memory: MemoryEstimate,
+    /// Memory that the system can still give, in bytes; none where it does not say.
+    pub available: Option<u64>,
     /// Optimizer steps of the run.
     pub steps: u64,
 }
@@ -68,17 +70,17 @@ pub struct Preview {
 /// Renders `samples` as a run would and reports what it would see; the first `shown` samples with their text.
 ///
 /// # Errors
-/// As [`Renderer::documents`].
-pub fn preview(config: &SftConfig, student: &Student, samples: &[Sample], shown: usize) -> Result<Preview> {
+/// As [`Renderer::documents`]; a student without a chat template.
+pub fn preview(config: &SftConfig, student: &Outline, samples: &[Sample], shown: usize) -> Result<Preview> {
     config.validate()?;
     let threads = config.thread_count();
-    let all = Renderer::new(&student.template).documents(&student.tokenizer, samples, threads)?;
-    let first = all.iter().take(shown).map(|document| show(student, document)).collect::<Result<Vec<_>>>()?;
+    let all = Renderer::new(student.template()?).documents(&student.tokenizer, samples, threads)?;
+    let first = all.iter().take(shown).map(|document| show(&student.tokenizer, document)).collect::<Result<Vec<_>>>()?;
     let histogram = histogram(&all);
     let (documents, lengths) = fit_length(all, config.max_length, config.over_long);
     let sizes: Vec<usize> = documents.iter().map(|document| document.tokens.len()).collect();
     let packed = pack(&sizes, config.max_length).len();
-    let stops = documents.iter().filter(|document| ends_special(student, document)).count();
+    let stops = documents.iter().filter(|document| ends_special(&student.tokenizer, document)).count();
     let longest = if config.packing { config.max_length } else { sizes.iter().copied().max().unwrap_or(0) };
     Ok(Preview {
         samples: first,
@@ -88,27 +90,28 @@ pub fn preview(config: &SftConfig, student: &Student, samples: &[Sample], shown:
         stop_trained: stops as f64 / documents.len().max(1) as f64,
         packing_fill: fill(&sizes, packed, config.max_length),
         histogram,
-        memory: MemoryEstimate::of_run(config, student.model.config(), longest, threads),
+        memory: MemoryEstimate::of_run(config, &student.config, longest, threads),
+        available: memory::available(),
         steps: config.total_steps(if config.packing { packed } else { documents.len() }),
     })
 }
 
-fn show(student: &Student, document: &Document) -> Result<PreviewSample> {
+fn show(tokenizer: &Tokenizer, document: &Document) -> Result<PreviewSample> {
     let trained = |at: usize| document.weights[at] != 0.0;
     let mut pieces = Vec::new();
     let mut from = 0;
     while from < document.tokens.len() {
         let to = (from..document.tokens.len()).find(|&at| trained(at) != trained(from)).unwrap_or(document.tokens.len());
-        let text = student.tokenizer.decode(&document.tokens[from..to], false)?;
+        let text = tokenizer.decode(&document.tokens[from..to], false)?;
         pieces.push(Piece { text, trained: trained(from) });
         from = to;
     }
     Ok(PreviewSample { sample_id: document.sample_id.clone(), tokens: document.tokens.len(), trained_tokens: document.trained(), pieces })
 }
 
-fn ends_special(student: &Student, document: &Document) -> bool {
+fn ends_special(tokenizer: &Tokenizer, document: &Document) -> bool {
     let last = document.weights.iter().rposition(|&weight| weight != 0.0);
-    last.is_some_and(|at| is_special(&student.tokenizer, document.tokens[at]))
+    last.is_some_and(|at| is_special(tokenizer, document.tokens[at]))
 }
 
 fn histogram(documents: &[Document]) -> Vec<LengthBin> {

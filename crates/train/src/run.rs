@@ -48,6 +48,8 @@ pub(crate) struct Run<'a> {
     checkpoints: Option<PathBuf>,
     log: Log,
     began: Instant,
+    /// The last checkpoint, or the start.
+    saved: Instant,
     /// Of this process's steps.
     spent: Spent,
     /// The step of the last measurement, and what it gave.
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
             checkpoints,
             log: Log::open(&folder.join(LOG_FILE), state.log_bytes)?,
             began: Instant::now(),
+            saved: Instant::now(),
             spent: Spent::default(),
             measured: None,
             state,
@@ -147,7 +150,7 @@ impl<'a> Run<'a> {
                 self.answer(&model, observer)?;
             }
             let cancelled = observer.cancelled() && !last;
-            if cancelled || self.config.save_every.is_some_and(|every| step.is_multiple_of(every)) {
+            if cancelled || self.time_to_save() {
                 self.save(&model, observer)?;
             }
             if cancelled {
@@ -172,6 +175,7 @@ impl<'a> Run<'a> {
             rows: self.corpus.rows.len(),
             tokens: self.corpus.documents.iter().map(|document| document.tokens.len() as u64).sum(),
             trained_tokens: self.corpus.documents.iter().map(|document| document.trained() as u64).sum(),
+            lengths: self.corpus.counts.clone(),
         }
     }
 
@@ -181,6 +185,12 @@ impl<'a> Run<'a> {
 
     fn out_of_patience(&self) -> bool {
         self.config.patience.is_some_and(|patience| self.state.measured_since_best >= patience)
+    }
+
+    fn time_to_save(&self) -> bool {
+        let minutes = self.config.save_minutes;
+        self.config.save_every.is_some_and(|every| self.state.step.is_multiple_of(every))
+            || (minutes > 0.0 && self.saved.elapsed().as_secs_f64() > minutes * 60.0)
     }
 
     fn out_of_time(&self) -> bool {
@@ -352,6 +362,7 @@ impl<'a> Run<'a> {
         let saved = checkpoint::save(&folder, self.optimizer.infos(), &tensors, &self.state);
         (self.optimizer.moments, self.best) = (lent.unwrap_or(tensors.moments), tensors.best);
         checkpoint::prune(&folder, self.config.keep_last)?;
+        self.saved = Instant::now();
         observer.event(&TrainEvent::Saved { step: self.state.step, path: saved? });
         Ok(())
     }

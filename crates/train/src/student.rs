@@ -4,11 +4,13 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use potstill_data::Sample;
-use potstill_model::{CausalLm, ChatTemplate, Checkpoint, Digits, ModelConfig, Tokenizer, TokenizerSpec, hf};
+use potstill_model::{CausalLm, ChatTemplate, Checkpoint, Digits, ModelConfig, Outline, Tokenizer, TokenizerSpec, hf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::SftConfig;
 use crate::error::{Result, TrainError};
+use crate::memory::{self, MemoryEstimate};
 use crate::render::Renderer;
 
 /// A student made from scratch: a small Llama-style decoder and a tokenizer trained on the samples' text.
@@ -58,13 +60,13 @@ impl ScratchConfig {
     /// [`TrainError::Config`] with the first setting out of its limits.
     pub fn validate(&self) -> Result<()> {
         let least = [
-            ("student.layers", self.layers, 1),
-            ("student.hidden_size", self.hidden_size, 8),
-            ("student.heads", self.heads, 1),
-            ("student.kv_heads", self.kv_heads, 1),
-            ("student.intermediate_size", self.intermediate_size, 1),
-            ("student.vocab_size", self.vocab_size, 300),
-            ("student.max_positions", self.max_positions, 2),
+            ("from_scratch.layers", self.layers, 1),
+            ("from_scratch.hidden_size", self.hidden_size, 8),
+            ("from_scratch.heads", self.heads, 1),
+            ("from_scratch.kv_heads", self.kv_heads, 1),
+            ("from_scratch.intermediate_size", self.intermediate_size, 1),
+            ("from_scratch.vocab_size", self.vocab_size, 300),
+            ("from_scratch.max_positions", self.max_positions, 2),
         ];
         for (field, value, least) in least {
             if value < least {
@@ -72,12 +74,12 @@ impl ScratchConfig {
             }
         }
         if !self.hidden_size.is_multiple_of(2 * self.heads) {
-            let limit = format!("it must be a multiple of twice student.heads = {}", self.heads);
-            return Err(TrainError::config("student.hidden_size", self.hidden_size, limit));
+            let limit = format!("it must be a multiple of twice from_scratch.heads = {}", self.heads);
+            return Err(TrainError::config("from_scratch.hidden_size", self.hidden_size, limit));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            let limit = format!("it must divide student.heads = {}", self.heads);
-            return Err(TrainError::config("student.kv_heads", self.kv_heads, limit));
+            let limit = format!("it must divide from_scratch.heads = {}", self.heads);
+            return Err(TrainError::config("from_scratch.kv_heads", self.kv_heads, limit));
         }
         Ok(())
     }
@@ -133,6 +135,22 @@ impl Student {
         let loaded = Checkpoint::load(path, device)?;
         let template = loaded.template()?.clone();
         Ok(Self { model: loaded.model, tokenizer: loaded.tokenizer, template })
+    }
+
+    /// As [`load`](Self::load), for a run with these settings: a student that the run cannot have memory for is refused
+    /// before its weights are read.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`TrainError::Memory`].
+    pub fn load_to_train(path: &Path, config: &SftConfig, device: &Device) -> Result<Self> {
+        MemoryEstimate::at_least(config, &Outline::read(path)?.config).check_before_loading(config, memory::available())?;
+        Self::load(path, device)
+    }
+
+    /// The student without its weights.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline { config: self.model.config().clone(), tokenizer: self.tokenizer.clone(), template: Some(self.template.clone()) }
     }
 
     /// Writes the Hugging Face folder: weights, config, tokenizer and chat template.

@@ -41,18 +41,14 @@ impl TensorBoard {
     /// # Errors
     /// [`TrainError::Io`] if the file cannot be written.
     pub fn write(&mut self, event: &TrainEvent, wall_time: f64) -> Result<()> {
-        let (step, scalars) = match *event {
-            TrainEvent::Step { step, loss, grad_norm, learning_rate, tokens_per_second, trained_tokens_per_second, .. } => (
-                step,
-                vec![
-                    ("train/loss", loss),
-                    ("train/grad_norm", grad_norm),
-                    ("train/learning_rate", learning_rate),
-                    ("speed/tokens_per_second", tokens_per_second),
-                    ("speed/trained_tokens_per_second", trained_tokens_per_second),
-                ],
-            ),
-            TrainEvent::Eval { step, loss, token_accuracy } => (step, vec![("eval/loss", loss), ("eval/token_accuracy", token_accuracy)]),
+        let (step, scalars) = match event {
+            // What an earlier file of the folder tells of later steps was lost with them.
+            TrainEvent::Started { step, .. } if *step > 0 => return self.record(&restart(wall_time, step + 1)),
+            TrainEvent::Step { step, .. } => (*step, of_step(event)),
+            TrainEvent::Eval { step, loss, token_accuracy } => {
+                (*step, vec![("eval/loss", *loss), ("eval/token_accuracy", *token_accuracy)])
+            }
+            TrainEvent::Answers { step, accuracy: Some(accuracy), .. } => (*step, vec![("eval/answers_right", *accuracy)]),
             _ => return Ok(()),
         };
         self.record(&scalar_event(wall_time, step, &scalars))
@@ -69,6 +65,38 @@ impl TensorBoard {
         };
         write().map_err(TrainError::io("cannot write", &self.path))
     }
+}
+
+fn of_step(event: &TrainEvent) -> Vec<(&'static str, f64)> {
+    let TrainEvent::Step {
+        epoch, loss, grad_norm, learning_rate, tokens_per_second, trained_tokens_per_second, tflops, mfu, memory, ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    let mut scalars = vec![
+        ("train/loss", *loss),
+        ("train/grad_norm", *grad_norm),
+        ("train/learning_rate", *learning_rate),
+        ("train/epoch", *epoch),
+        ("speed/tokens_per_second", *tokens_per_second),
+        ("speed/trained_tokens_per_second", *trained_tokens_per_second),
+        ("speed/tflops", *tflops),
+    ];
+    scalars.extend(mfu.map(|share| ("speed/mfu", share)));
+    scalars.extend(memory.map(|bytes| ("speed/memory_gb", bytes as f64 / 1e9)));
+    scalars
+}
+
+/// Tells the reader to forget what it has of this step and later ones: the session log's `START`.
+fn restart(wall_time: f64, step: u64) -> Vec<u8> {
+    let mut session = Message::default();
+    session.varint_field(1, 1);
+    let mut event = Message::default();
+    event.double(1, wall_time);
+    event.varint_field(2, step);
+    event.bytes(7, &session.0);
+    event.0
 }
 
 fn scalar_event(wall_time: f64, step: u64, scalars: &[(&str, f64)]) -> Vec<u8> {

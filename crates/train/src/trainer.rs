@@ -67,6 +67,8 @@ pub fn train(
     let probe = probe(config, &student, if held_out.is_empty() { samples } else { held_out }, threads)?;
     std::fs::create_dir_all(places.output).map_err(TrainError::io("cannot create", places.output))?;
     let Student { model, tokenizer, template } = student;
+    // A base model's own end of text is not what ends a turn of its new template.
+    let model = model.with_stop_tokens(corpus.stop_tokens(&tokenizer));
     let model = match &config.lora {
         Some(lora) => model.to_device(&device).with_lora(&lora.spec(), config.seed, &device)?,
         None => model.to_device(&device),

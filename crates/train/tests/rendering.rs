@@ -169,7 +169,7 @@ fn the_preview_counts_what_a_run_would_see() {
     let samples = samples(40);
     let student = student(&samples);
     let config = SftConfig { max_length: 60, over_long: OverLong::Truncate, batch_size: 8, ..SftConfig::default() };
-    let preview = preview(&config, &student, &samples, 2).unwrap();
+    let preview = preview(&config, &student.outline(), &samples, 2).unwrap();
     assert_eq!((preview.samples.len(), preview.lengths.samples), (2, 40));
     assert_eq!(preview.samples[0].pieces.iter().map(|piece| piece.trained).collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(preview.histogram.iter().map(|bin| bin.samples).sum::<usize>(), 40);

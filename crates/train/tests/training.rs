@@ -14,6 +14,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use common::{Recorder, config, distance, documents, run, sample, samples, student};
+use potstill_model::ChatTemplate;
 use potstill_train::batch::{Arrangement, MicroBatch, micro_batches};
 use potstill_train::engine::Engine;
 use potstill_train::rows::{Row, one_per_row};
@@ -197,6 +198,21 @@ fn the_student_is_written_with_its_log_and_loads() {
     assert_eq!(params::copy_values(&trained.model), params::copy_values(&loaded.model));
     assert_eq!(documents(&trained, &samples), documents(&loaded, &samples));
     assert!(output.path().join(potstill_train::LOG_FILE).metadata().unwrap().len() > 500);
+}
+
+#[test]
+fn what_ends_a_turn_of_the_template_ends_the_students_answers() {
+    let samples = samples(8);
+    let mut start = student(&samples);
+    let source = start.template.source().replace("<|im_end|>", "<|pad|>");
+    start.template = ChatTemplate::new(&source, start.template.specials().clone()).unwrap();
+    let (before, pad) = (start.model.config().eos_token_ids.clone(), start.tokenizer.token_id("<|pad|>").unwrap());
+    assert!(!before.contains(&pad));
+    let output = tempfile::tempdir().unwrap();
+    let places = Places { output: output.path(), work: None };
+    train(&config(), start, &samples, &[], places, &mut Recorder::default()).unwrap();
+    let loaded = Student::load(output.path(), &burn::tensor::Device::flex()).unwrap();
+    assert_eq!(loaded.model.config().eos_token_ids, [before, vec![pad]].concat());
 }
 
 #[test]

@@ -23,10 +23,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Done {
-    let config = args.inputs.config()?;
-    let student = args.inputs.student()?;
+    let settings = args.inputs.settings()?;
     let samples = args.inputs.samples()?;
-    let found = preview(&config, &student, &samples, args.number).map_err(|e| Failure::new(FAILED, e, None))?;
+    let found =
+        preview(&settings.config, &settings.outline(&samples)?, &samples, args.number).map_err(|e| Failure::new(FAILED, e, None))?;
     if args.json {
         let text = serde_json::to_string_pretty(&found).map_err(|e| Failure::new(CONFIG, e, None))?;
         say(&text);
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Done {
     }
     let colour = std::io::stdout().is_terminal();
     found.samples.iter().for_each(|sample| show(sample, colour));
-    say(&summary(&found, config.packing));
+    say(&summary(&found, settings.config.packing));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,6 +49,13 @@ fn show(sample: &PreviewSample, colour: bool) {
     let text: String = sample.pieces.iter().map(piece).collect();
     let legend = if colour { "trained text is green" } else { "trained text stands in ⟦ ⟧" };
     say(&format!("— {}: {} tokens, {} trained; {legend}\n{text}\n", sample.sample_id, sample.tokens, sample.trained_tokens));
+}
+
+/// Whether the run would fit, where the system tells.
+fn fits(found: &Preview) -> String {
+    let Some(available) = found.available else { return String::new() };
+    let verdict = if found.memory.total() > available { "more than the" } else { "of" };
+    format!(" ({verdict} {:.2} GB available)", available as f64 / 1e9)
 }
 
 fn summary(found: &Preview, packing: bool) -> String {
@@ -68,7 +75,7 @@ fn summary(found: &Preview, packing: bool) -> String {
         ("trained tokens per epoch", format!("{} ({trained:.1} %)", grouped(found.trained_tokens))),
         ("fill of packed rows", format!("{:.2} %{}", found.packing_fill * 100.0, if packing { "" } else { " (packing is off)" })),
         ("optimizer steps", grouped(found.steps)),
-        ("memory, estimated", gb(memory.total())),
+        ("memory, estimated", format!("{}{}", gb(memory.total()), fits(found))),
         ("  weights", gb(memory.weights)),
         ("  optimizer", gb(memory.optimizer)),
         ("  gradients", gb(memory.gradients)),

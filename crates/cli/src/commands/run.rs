@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use potstill_pipeline::{CancelToken, Capacity, Outcome, RunOptions, RunReport, Store};
 use serde_json::Value;
 
-use crate::app::App;
-use crate::exit::{Done, FAILED, Failure, INTERRUPTED, code, failure};
+use crate::exit::{self, Done, FAILED, Failure, code, failure};
 use crate::load::{Loaded, PipelineArgs};
 use crate::progress;
 use crate::report::grouped;
@@ -40,7 +39,8 @@ pub(crate) fn run(args: Args) -> Done {
     app.fetches = true;
     let store = Store::open(args.pipeline.store_path())?;
     let cancel = CancelToken::default();
-    watch_signals(&app, &cancel);
+    let stop = cancel.clone();
+    exit::on_interrupt(app.runtime(), "stopping after what is in flight", move || stop.cancel());
     let (sender, events) = std::sync::mpsc::channel();
     let quiet = args.quiet;
     let shown = std::thread::spawn(move || progress::show(&events, quiet));
@@ -65,28 +65,6 @@ pub(crate) fn run(args: Args) -> Done {
 
 fn one_at_a_time() -> Capacity {
     Capacity { network: NonZeroUsize::MIN, cpu: NonZeroUsize::MIN, accelerator: NonZeroUsize::MIN }
-}
-
-/// The first interrupt asks the run to stop in order; a second one ends the program. Nothing committed is lost by either.
-fn watch_signals(app: &App, cancel: &CancelToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let cancel = cancel.clone();
-    app.runtime().spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
-        loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            if cancel.is_cancelled() {
-                end_now();
-            }
-            cancel.cancel();
-            complain("stopping after what is in flight; interrupt again to stop at once");
-        }
-    });
-}
-
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "the user asked twice; what is committed and journaled is safe")]
-fn end_now() -> ! {
-    std::process::exit(i32::from(INTERRUPTED))
 }
 
 fn write_summary(path: &Path, report: &RunReport) -> Result<(), Failure> {

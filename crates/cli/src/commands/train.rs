@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use potstill_data::Sample;
-use potstill_train::tensorboard::TensorBoard;
 use potstill_train::{Observer, Places, TrainError, TrainEvent, TrainReport, train};
 
+use super::fetch::runtime;
 use super::samples::Inputs;
-use crate::exit::{CONFIG, Done, FAILED, Failure, INTERRUPTED};
+use crate::exit::{self, CONFIG, Done, FAILED, Failure, INTERRUPTED};
 use crate::report::grouped;
 use crate::terminal::{complain, is_terminal, say};
-use crate::training::{self, Judge};
+use crate::training::{self, Board, Judge};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     tensorboard: Option<PathBuf>,
 }
 
-/// Set by Ctrl-C.
+/// Set by an interrupt.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn run(args: &Args) -> Done {
@@ -42,17 +42,20 @@ pub(crate) fn run(args: &Args) -> Done {
     if !(0.0..=0.5).contains(&args.held_out) {
         return Err(Failure::config(format!("--held-out is {}, but it must be between 0 and 0.5", args.held_out)));
     }
-    let config = args.inputs.config()?;
-    let judge = Judge::new(&config).map_err(Failure::config)?;
+    refuse_finished(args)?;
+    let settings = args.inputs.settings()?;
+    let config = &settings.config;
+    let judge = Judge::new(config).map_err(Failure::config)?;
     let samples = args.inputs.samples()?;
     let (held_out, samples) = part(samples, args.held_out, config.seed);
-    let student = args.inputs.student()?;
-    stop_on_ctrl_c()?;
+    let student = settings.student(&samples)?;
+    let signals = runtime()?;
+    exit::on_interrupt(signals.handle(), "stopping after this step", || STOP.store(true, Ordering::Relaxed));
     let work = args.out.join("work");
     std::fs::create_dir_all(&work).map_err(|e| Failure::new(FAILED, format!("cannot create `{}`: {e}", work.display()), None))?;
     let mut watch = Watch::new(judge, args)?;
     let places = Places { output: &args.out, work: Some(&work) };
-    let done = train(&config, student, &samples, &held_out, places, &mut watch);
+    let done = train(config, student, &samples, &held_out, places, &mut watch);
     watch.bar.finish_and_clear();
     let (_, report) = done.map_err(|error| failure(&error, args))?;
     let checkpoints = work.join("checkpoints");
@@ -60,12 +63,24 @@ pub(crate) fn run(args: &Args) -> Done {
         let kept = args.out.join("checkpoints");
         std::fs::rename(&checkpoints, &kept).map_err(|e| Failure::new(FAILED, format!("cannot write `{}`: {e}", kept.display()), None))?;
     }
-    std::fs::remove_dir_all(&work).map_err(|e| Failure::new(FAILED, format!("cannot remove `{}`: {e}", work.display()), None))?;
     let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-    let path = args.out.join("train_report.json");
+    let path = args.out.join(REPORT);
     std::fs::write(&path, text).map_err(|e| Failure::new(FAILED, format!("cannot write `{}`: {e}", path.display()), None))?;
+    std::fs::remove_dir_all(&work).map_err(|e| Failure::new(FAILED, format!("cannot remove `{}`: {e}", work.display()), None))?;
     tell(&report, args);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a finished run leaves beside the student.
+const REPORT: &str = "train_report.json";
+
+/// A finished student is not trained over.
+fn refuse_finished(args: &Args) -> Result<(), Failure> {
+    if !args.out.join(REPORT).exists() {
+        return Ok(());
+    }
+    let hint = "name another folder, or remove this one; --student starts from it";
+    Err(Failure::new(CONFIG, format!("`{}` holds a finished student", args.out.display()), Some(hint)))
 }
 
 /// Held-out samples and the rest, whole problems at a time; samples without a problem each for itself.
@@ -75,21 +90,6 @@ fn part(samples: Vec<Sample>, share: f64, seed: u64) -> (Vec<Sample>, Vec<Sample
         (potstill_curate::text::seeded_rank(seed, "held_out", id) as f64 / u64::MAX as f64) < share
     };
     samples.into_iter().partition(aside)
-}
-
-/// The first Ctrl-C asks for a checkpoint, the second ends the program.
-fn stop_on_ctrl_c() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(FAILED, format!("cannot start threads: {e}"), None))?;
-    runtime.spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            STOP.store(true, Ordering::Relaxed);
-            complain("stopping after this step; the run can go on from there");
-        }
-    });
-    // It listens for as long as the program runs.
-    std::mem::forget(runtime);
-    Ok(())
 }
 
 fn failure(error: &TrainError, args: &Args) -> Failure {
@@ -107,15 +107,11 @@ fn failure(error: &TrainError, args: &Args) -> Failure {
     }
 }
 
-fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
-}
-
 /// Shows a run.
 struct Watch {
     judge: Judge,
     bar: ProgressBar,
-    board: Option<TensorBoard>,
+    board: Board,
     last_line: Instant,
     total: u64,
 }
@@ -129,8 +125,7 @@ impl Watch {
         if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:24}] {pos}/{len} steps, {msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
-        let board = args.tensorboard.as_deref().map(|folder| TensorBoard::create(folder, unix_seconds() as u64)).transpose();
-        let board = board.map_err(|e| Failure::new(FAILED, e, None))?;
+        let board = Board::open(args.tensorboard.as_deref()).map_err(|e| Failure::new(FAILED, e, None))?;
         Ok(Self { judge, bar, board, last_line: Instant::now(), total: 0 })
     }
 
@@ -156,7 +151,7 @@ impl Watch {
 
 impl Observer for Watch {
     fn event(&mut self, event: &TrainEvent) {
-        if let TrainEvent::Started { step, total_steps, parameters, rows, tokens, trained_tokens } = event {
+        if let TrainEvent::Started { step, total_steps, parameters, rows, tokens, trained_tokens, .. } = event {
             self.total = *total_steps;
             self.bar.set_length(self.total);
             self.bar.set_position(*step);
@@ -166,10 +161,7 @@ impl Observer for Watch {
                 complain(&format!("trains {parameters} parameters on {rows} rows, {tokens} tokens, {trained} of them trained"));
             });
         }
-        if let Some(board) = &mut self.board {
-            // A board that cannot be written must not end a run.
-            let _ = board.write(event, unix_seconds());
-        }
+        self.board.write(event);
         if let Some((_, text)) = training::message(event, self.total) {
             self.bar.suspend(|| complain(&text));
         }

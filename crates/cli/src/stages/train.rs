@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::joined::Joined;
 use super::{curate_error, data_error};
 use crate::app::App;
-use crate::training::{self, Judge};
+use crate::training::{self, Board, Judge};
 
 /// Fine-tunes a student.
 pub(crate) type Train = Joined<Own, SftConfig>;
@@ -32,6 +32,9 @@ pub(crate) struct Own {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.5))]
     held_out: f64,
+    /// Write TensorBoard event files to a folder of the stage's name in this one, which is relative to the pipeline file.
+    #[serde(default)]
+    tensorboard: Option<String>,
 }
 
 /// The output with the trained model.
@@ -67,7 +70,7 @@ impl Stage<App> for Train {
         let mut settings = json!(self);
         // Neither speed nor bookkeeping decides the weights.
         if let Value::Object(keys) = &mut settings {
-            let free = ["threads", "save_every", "keep_last", "student", "seed", "probe", "peak_tflops"];
+            let free = ["threads", "save_every", "keep_last", "student", "seed", "probe", "peak_tflops", "save_minutes", "tensorboard"];
             free.iter().for_each(|key| drop(keys.remove(*key)));
             // What is not set must not change the fingerprint of what was trained before the setting existed.
             keys.retain(|_, value| !value.is_null());
@@ -90,8 +93,10 @@ impl Stage<App> for Train {
         let marker = cx.out_file(MODEL, "config.json")?;
         let output = marker.parent().map(Path::to_owned).unwrap_or_default();
         let scratch = cx.scratch()?;
+        let board = self.own.tensorboard.as_ref().map(|folder| cx.app.path(folder).join(cx.name));
+        let board = Board::open(board.as_deref()).map_err(train_error)?;
         let places = Places { output: &output, work: Some(&scratch) };
-        let (_, report) = potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, judge, total: 0 })
+        let (_, report) = potstill_train::train(&config, student, &samples, &held_out, places, &mut Watch { cx, judge, board, total: 0 })
             .map_err(train_error)?;
         let mut stats = serde_json::to_value(&report).unwrap_or_default();
         stats["start"] = self.start(init_seed, cx.app)?;
@@ -125,11 +130,11 @@ impl Train {
     fn student(&self, cx: &StageContext<'_, App>, samples: &[Sample], init_seed: u64) -> Result<Student, StageError> {
         let cpu = device::parse("cpu").map_err(train_error)?;
         match (&self.own.student, &self.own.from_scratch, &cx.init_from) {
-            (Some(folder), _, None) => Student::load(&cx.app.model_folder(folder)?, &cpu).map_err(train_error),
+            (Some(folder), _, None) => Student::load_to_train(&cx.app.model_folder(folder)?, &self.settings, &cpu).map_err(train_error),
             (None, Some(shape), None) => Student::from_scratch(shape, samples, init_seed, &cpu).map_err(train_error),
             (None, None, Some(input)) => {
                 let folder = input.entry.clone().ok_or_else(|| StageError::failed(format!("`{}` has no model folder", input.stage)))?;
-                Student::load(&folder, &cpu).map_err(train_error)
+                Student::load_to_train(&folder, &self.settings, &cpu).map_err(train_error)
             }
             (None, None, None) => {
                 Err(StageError::config("nothing says which student to train").hint("set `student`, `from_scratch` or `init_from`"))
@@ -174,6 +179,7 @@ impl Train {
 struct Watch<'a, 'c> {
     cx: &'a StageContext<'c, App>,
     judge: Judge,
+    board: Board,
     total: u64,
 }
 
@@ -182,6 +188,7 @@ impl Observer for Watch<'_, '_> {
         if let TrainEvent::Started { total_steps, .. } = event {
             self.total = *total_steps;
         }
+        self.board.write(event);
         if let TrainEvent::Step { step, .. } = event {
             self.cx.progress(*step, Some(self.total), "steps", &training::figures(event));
         }

@@ -10,6 +10,7 @@ use burn::{module::Module, tensor::Device};
 use super::runner::{CpuRunner, DeviceRunner, Runner};
 use crate::{
     CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer,
+    checkpoint::template_of,
     cpu::{CpuModel, Storage},
     gguf, hf,
     weights::Source,
@@ -85,7 +86,7 @@ impl Decoder {
     /// # Errors
     /// When the model came without one.
     pub fn template(&self) -> Result<&ChatTemplate> {
-        self.template.as_ref().ok_or_else(|| Error::Template("the model has none; it is a base model".into()))
+        template_of(self.template.as_ref())
     }
 
     /// Bytes of weights that one decoding step reads; on the CPU only.

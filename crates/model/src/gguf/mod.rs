@@ -16,7 +16,7 @@ use header::{Gguf, TensorInfo};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, arch,
+    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Outline, Result, Tokenizer, arch,
     rope::{RopeConfig, RopeScaling},
     weights::Source,
 };
@@ -36,14 +36,23 @@ pub(crate) fn load_with<M>(
     build: impl FnOnce(&ModelConfig, &mut dyn Source) -> Result<M>,
 ) -> Result<(M, Tokenizer, Option<ChatTemplate>)> {
     let gguf = Gguf::open(path)?;
-    let config = config(&gguf)?;
-    let beside = path.with_file_name("tokenizer.json");
-    let tokenizer = if beside.exists() { Tokenizer::load(&beside)? } else { tokenizer::build(&gguf)? };
-    let template = tokenizer::template(&gguf)?;
+    let Outline { config, tokenizer, template } = outline_of(&gguf, path)?;
     let mut source = GgufSource { gguf: &gguf, config: &config, used: BTreeSet::new() };
     let model = build(&config, &mut source)?;
     source.check_all_used()?;
     Ok((model, tokenizer, template))
+}
+
+/// All of a GGUF file but the weights.
+pub(crate) fn outline(path: &Path) -> Result<Outline> {
+    outline_of(&Gguf::open(path)?, path)
+}
+
+fn outline_of(gguf: &Gguf, path: &Path) -> Result<Outline> {
+    let config = config(gguf)?;
+    let beside = path.with_file_name("tokenizer.json");
+    let tokenizer = if beside.exists() { Tokenizer::load(&beside)? } else { tokenizer::build(gguf)? };
+    Ok(Outline { config, tokenizer, template: tokenizer::template(gguf)? })
 }
 
 /// GGUF's name of an architecture to Hugging Face's `model_type`.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::safetensors::{Folder, write};
 pub use self::{card::ModelCard, safetensors::Precision};
-use crate::{CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer, files, weights::Source};
+use crate::{CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Outline, Result, Tokenizer, files, weights::Source};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -39,12 +39,18 @@ pub(crate) fn load_with<M>(
     dir: &Path,
     build: impl FnOnce(&ModelConfig, &mut dyn Source) -> Result<M>,
 ) -> Result<(M, Tokenizer, Option<ChatTemplate>)> {
+    let Outline { config, tokenizer, template } = outline(dir)?;
+    Ok((weights_with(dir, &config, build)?, tokenizer, template))
+}
+
+/// All of a model folder but the weights.
+pub(crate) fn outline(dir: &Path) -> Result<Outline> {
     let mut config = load_config(dir)?;
     let tokenizer = Tokenizer::load(&dir.join(TOKENIZER))?;
     check_vocabulary(&config, &tokenizer)?;
     let template = tokenizer_config::load(dir)?;
     add_stop_tokens(dir, &mut config)?;
-    Ok((weights_with(dir, &config, build)?, tokenizer, template))
+    Ok(Outline { config, tokenizer, template })
 }
 
 /// Reads `config.json`.
