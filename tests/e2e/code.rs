@@ -1,7 +1,13 @@
 //! Programs in replies run in the sandbox, through the binary.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
 use potstill_data::{Attempt, Verdict, read_all};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Bench, root};
 
@@ -74,5 +80,61 @@ fn settings_that_cannot_work_are_told_before_any_work() {
         // The message is broken into lines to fit the terminal.
         let text = ran.stderr.split_whitespace().filter(|word| !word.contains('│')).collect::<Vec<_>>().join(" ");
         assert!(text.contains(says), "{options}: {}", ran.stderr);
+    }
+}
+
+/// How often each question was asked.
+type Asked = Arc<Mutex<HashMap<String, usize>>>;
+
+/// A teacher that gets each program right at the second attempt; the one that is to add 9, never.
+async fn programmer(State(asked): State<Asked>, Json(request): Json<Value>) -> Json<Value> {
+    let question = request["messages"][0]["content"].as_str().expect("text").to_owned();
+    let count = {
+        let mut asked = asked.lock().expect("a lock");
+        let count = asked.entry(question.clone()).or_default();
+        *count += 1;
+        *count
+    };
+    let add = question.rsplit(' ').next().expect("a number");
+    let add = if count == 1 || add == "9" { "0" } else { add };
+    let reply = format!("Here it is.\n```python\ndef f(x):\n    return x + {add}\n```");
+    Json(json!({
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": reply } }],
+        "usage": { "prompt_tokens": 10, "completion_tokens": 10 },
+    }))
+}
+
+#[test]
+fn a_teacher_is_asked_until_a_program_passes() {
+    let (bench, asked) = (Bench::new(), Asked::default());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = Router::new().route("/v1/chat/completions", post(programmer)).with_state(asked.clone());
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    let rows = [1, 2, 3, 9].map(|n| {
+        let tests = json!({ "test_list": [format!("assert f(1) == {}", n + 1)] }).to_string();
+        json!({ "question": format!("Write f that adds {n}"), "tests": tests }).to_string()
+    });
+    bench.write("problems.jsonl", rows.join("\n"));
+    let file = bench.write(
+        "pipeline.toml",
+        format!(
+            "version = 1\nseed = 1\n[teacher.mock]\nkind = \"openai\"\nbase_url = \"http://{address}/v1\"\nmodel = \"m\"\n\
+             [stage.problems]\nkind = \"source\"\npath = \"problems.jsonl\"\ncolumns = {{ prompt = \"question\", tests = \"tests\" }}\nverifier = \"code\"\n\
+             [stage.traces]\nkind = \"generate\"\ninputs = [\"problems\"]\nteacher = \"mock\"\nsamples = 4\nstop_when = {{ correct = 1 }}\n\
+             options = {{ code = {{ unsafe_no_sandbox = true }} }}\n"
+        ),
+    );
+    bench.run_pipeline(&file, &[]);
+    let mut counts: Vec<usize> = asked.lock().expect("a lock").values().copied().collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [2, 2, 2, 4], "solved problems are not asked again");
+    let traces: Vec<Attempt> = read_all(&bench.files("traces", "rows")).expect("rows");
+    assert_eq!(traces.len(), 10);
+    assert_eq!(traces.iter().filter(|attempt| attempt.verdict == Some(Verdict::Correct)).count(), 3);
+    for attempt in &traces {
+        let note = attempt.verifier_note.as_deref().unwrap_or_default();
+        assert!(note.contains("; sandbox L"), "{note}");
     }
 }

@@ -232,6 +232,21 @@ fn a_plan_counts_prompts_and_warns_of_caps() {
     assert_eq!(setting.asked(), 0);
 }
 
+/// Without a teacher the doctor looks at this machine.
+#[test]
+fn the_doctor_tells_how_programs_are_shut_in() {
+    let setting = Setting::new(1, "", "");
+    let ran = setting.bench.run(&["doctor", "--json"]);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    for level in ["L1", "L2"] {
+        let works = found["sandbox"][level]["works"].as_bool().expect("a level works or not");
+        assert!(works || found["sandbox"][level]["error"].as_str().is_some_and(|why| !why.is_empty()), "{found}");
+        let text = setting.bench.run(&["doctor"]).stdout;
+        assert!(text.contains(&format!("{} sandbox {level}", if works { "+" } else { "x" })), "{text}");
+    }
+    assert!(found["languages"].get("Python").or(found["languages"].get("python")).is_some(), "{found}");
+}
+
 #[test]
 fn the_doctor_tells_what_an_endpoint_can_do() {
     let setting = Setting::new(1, "", "");

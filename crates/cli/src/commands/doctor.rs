@@ -5,18 +5,22 @@ use std::process::ExitCode;
 
 use potstill_generate::SecretKey;
 use potstill_generate::openai::{EndpointReport, OpenAi, OpenAiConfig};
+use potstill_verify::VerifyOptions;
+use potstill_verify::sandbox::{Level, Sandbox, Settings};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::exit::{Done, FAILED, Failure, TEMPORARY};
 use crate::load::{Loaded, PipelineArgs};
+use crate::sandbox;
 use crate::stages::generate_error;
 use crate::terminal::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A teacher of the pipeline file, or the address of an endpoint (http://…/v1)
-    teacher: String,
+    /// A teacher of the pipeline file, or the address of an endpoint (http://…/v1); without one, this machine is examined: how
+    /// programs in replies are shut in, and which languages they may be in
+    teacher: Option<String>,
     /// The pipeline file that has the teacher
     #[arg(long, short, value_name = "FILE")]
     pipeline: Option<PathBuf>,
@@ -35,7 +39,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Done {
-    let (config, key, app) = if args.teacher.contains("://") { by_address(args)? } else { by_name(args)? };
+    let Some(teacher) = &args.teacher else { return machine(args.json) };
+    let (config, key, app) = if teacher.contains("://") { by_address(args, teacher)? } else { by_name(args, teacher)? };
     let config = OpenAiConfig { timeout_seconds: args.timeout, ..config };
     let teacher = |config: &OpenAiConfig| OpenAi::new(config.clone(), key.clone()).map_err(generate_error);
     let reports = app.runtime().block_on(async {
@@ -61,11 +66,54 @@ pub(crate) fn run(args: &Args) -> Done {
     }
 }
 
+/// The levels of the sandbox, each tried, and the tools for programs.
+fn machine(as_json: bool) -> Done {
+    let options = sandbox::ready(&VerifyOptions::default()).code;
+    let tools = potstill_verify::code::tools(&options);
+    let tried = |level: Level| {
+        let Some(launcher) = options.launcher.clone() else { return Err("the system does not say which file this program is".to_owned()) };
+        let settings = Settings { launcher, level: Some(level), boxes: 1, readable: Vec::new(), scratch: PathBuf::from("/tmp") };
+        Sandbox::start(settings).map(|sandbox| sandbox.notes().to_vec()).map_err(|error| error.to_string())
+    };
+    let levels: Vec<(Level, Result<Vec<String>, String>)> = [Level::L1, Level::L2].map(|level| (level, tried(level))).into();
+    let works = levels.iter().any(|(_, found)| found.is_ok());
+    if as_json {
+        let levels = levels.iter().map(|(level, found)| {
+            let value = match found {
+                Ok(notes) => json!({ "works": true, "notes": notes }),
+                Err(why) => json!({ "works": false, "error": why }),
+            };
+            (level.to_string(), value)
+        });
+        let languages = tools.iter().map(|(language, tool)| ((*language).to_owned(), json!(tool)));
+        let found =
+            json!({ "sandbox": levels.collect::<serde_json::Map<_, _>>(), "languages": languages.collect::<serde_json::Map<_, _>>() });
+        say(&serde_json::to_string_pretty(&found).unwrap_or_default());
+    } else {
+        say("programs in replies (the strongest level that works is used)");
+        for (level, found) in &levels {
+            let name = format!("sandbox {level}");
+            match found {
+                Ok(notes) if notes.is_empty() => say(&format!("  + {name:<22} works")),
+                Ok(notes) => say(&format!("  + {name:<22} works: {}", notes.join("; "))),
+                Err(why) => say(&format!("  x {name:<22} {why}")),
+            }
+        }
+        for (language, tool) in &tools {
+            match tool {
+                Some(path) => say(&format!("  + {language:<22} {}", path.display())),
+                None => say(&format!("  x {language:<22} no tool in /usr/bin or /usr/local/bin; programs in it are undecided")),
+            }
+        }
+    }
+    Ok(ExitCode::from(if works { 0 } else { FAILED }))
+}
+
 type Found = (OpenAiConfig, Option<SecretKey>, App);
 
-fn by_name(args: &Args) -> Result<Found, Failure> {
+fn by_name(args: &Args, teacher: &str) -> Result<Found, Failure> {
     let Some(file) = &args.pipeline else {
-        let why = format!("where is the teacher `{}`?", args.teacher);
+        let why = format!("where is the teacher `{teacher}`?");
         return Err(Failure::new(
             crate::exit::CONFIG,
             why,
@@ -73,16 +121,16 @@ fn by_name(args: &Args) -> Result<Found, Failure> {
         ));
     };
     let Loaded { app, .. } = PipelineArgs { file: Some(file.clone()), set: Vec::new(), store: None }.load()?;
-    let Some((config, key)) = app.teacher(&args.teacher)?.endpoint(&app)? else {
-        return Err(Failure::config(format!("the teacher `{}` is a program and has no endpoint", args.teacher)));
+    let Some((config, key)) = app.teacher(teacher)?.endpoint(&app)? else {
+        return Err(Failure::config(format!("the teacher `{teacher}` is a program and has no endpoint")));
     };
     Ok((config, key, app))
 }
 
-fn by_address(args: &Args) -> Result<Found, Failure> {
+fn by_address(args: &Args, teacher: &str) -> Result<Found, Failure> {
     let app = App::new(PathBuf::from("."), Default::default(), "doctor".to_owned(), String::new())
         .map_err(|e| Failure::new(FAILED, format!("cannot start threads: {e}"), None))?;
-    let config = OpenAiConfig::new(&args.teacher, args.model.as_deref().unwrap_or_default());
+    let config = OpenAiConfig::new(teacher, args.model.as_deref().unwrap_or_default());
     let key = match &args.api_key_env {
         None => None,
         Some(name) => {

@@ -11,7 +11,7 @@ mod tests_json;
 mod tools;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use checker::Checker;
@@ -73,6 +73,12 @@ fn start(options: &CodeOptions, tools: &Tools) -> Result<Sandbox, SandboxError> 
         }
         started => started,
     }
+}
+
+/// The languages that programs may be in, and the tool that runs each on this machine.
+#[must_use]
+pub fn tools(options: &CodeOptions) -> Vec<(&'static str, Option<PathBuf>)> {
+    Tools::find(options).each().into_iter().map(|(language, tool)| (language, tool.map(Path::to_owned))).collect()
 }
 
 impl CodeVerifier {

@@ -56,6 +56,12 @@ impl Tools {
         }
     }
 
+    /// Each language and its tool, where there is one.
+    pub(super) fn each(&self) -> [(&'static str, Option<&Path>); 3] {
+        [(Language::Python, &self.python), (Language::Cpp, &self.cpp), (Language::JavaScript, &self.javascript)]
+            .map(|(language, tool)| (language.name(), tool.as_deref()))
+    }
+
     /// Folders that a tool outside the system's folders needs.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         let mut folders = Vec::new();

@@ -144,4 +144,19 @@ mod tests {
         assert_eq!(place(mounts, own, None), Some("/sys/fs/cgroup/unified/user.slice".into()));
         assert_eq!(place(mounts, own, Some("hugetlb")), None);
     }
+
+    /// In a plain folder, since most machines have the controllers in one version only.
+    #[test]
+    fn limits_and_kills_of_version_2_stand_in_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("group");
+        let group = Group::new(Version::V2, path.clone(), path.clone()).unwrap();
+        group.set(5 << 20, 7).unwrap();
+        let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
+        assert_eq!((read("memory.max"), read("memory.swap.max"), read("pids.max")), ("5242880".into(), "0".into(), "7".into()));
+        assert_eq!(group.kills(), 0);
+        fs::write(path.join("memory.events"), "low 0\nhigh 0\nmax 9\noom 2\noom_kill 2\noom_group_kill 0\n").unwrap();
+        assert_eq!(group.kills(), 2);
+        assert!(group.doors().is_err(), "no process joins what is no group");
+    }
 }
