@@ -133,8 +133,4 @@ fn a_teacher_is_asked_until_a_program_passes() {
     let traces: Vec<Attempt> = read_all(&bench.files("traces", "rows")).expect("rows");
     assert_eq!(traces.len(), 10);
     assert_eq!(traces.iter().filter(|attempt| attempt.verdict == Some(Verdict::Correct)).count(), 3);
-    for attempt in &traces {
-        let note = attempt.verifier_note.as_deref().unwrap_or_default();
-        assert!(note.contains("; sandbox L"), "{note}");
-    }
 }

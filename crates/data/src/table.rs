@@ -27,6 +27,7 @@ pub type Batches = Box<dyn Iterator<Item = Result<Located>>>;
 pub struct Table {
     files: Vec<PathBuf>,
     schema: SchemaRef,
+    rows: u64,
 }
 
 impl Table {
@@ -44,14 +45,17 @@ impl Table {
     /// As [`Table::open`].
     pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
         let mut schemas = Vec::with_capacity(files.len());
+        let mut rows = 0;
         for file in &files {
-            schemas.push(schema_of(file)?);
+            let (schema, count) = schema_of(file)?;
+            schemas.push(schema);
+            rows += count;
         }
         let schema = Schema::try_merge(schemas).map_err(|error| DataError::Setting {
             what: format!("the files have columns that do not go together: {error}"),
             hint: Some("name one of the files".to_owned()),
         })?;
-        Ok(Self { files, schema: Arc::new(schema) })
+        Ok(Self { files, schema: Arc::new(schema), rows })
     }
 
     /// The table with these columns only, as far as it has them; the others are not read.
@@ -65,6 +69,11 @@ impl Table {
     /// The columns of all files; what a file lacks is null in its rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// How many rows the files hold.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// The files, in the order in which they are read.
@@ -120,16 +129,17 @@ fn is_parquet(file: &Path) -> Result<bool> {
     }
 }
 
-/// Every column may be null: another file may lack it.
-fn schema_of(file: &Path) -> Result<Schema> {
-    let schema = if is_parquet(file)? {
-        PartFile::open(file)?.schema().as_ref().clone()
+/// The columns, of which every one may be null, because another file may lack it; and how many rows there are.
+fn schema_of(file: &Path) -> Result<(Schema, u64)> {
+    let (schema, rows) = if is_parquet(file)? {
+        let part = PartFile::open(file)?;
+        (part.schema().as_ref().clone(), part.rows())
     } else {
-        check_lines(file)?;
-        infer_json_schema(open(file)?, None).map_err(|error| not_lines(file, &error.to_string()))?.0
+        let rows = check_lines(file)?;
+        (infer_json_schema(open(file)?, None).map_err(|error| not_lines(file, &error.to_string()))?.0, rows)
     };
     let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-    Ok(Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()))
+    Ok((Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()), rows))
 }
 
 fn batches_of(file: &Path, schema: &SchemaRef) -> Result<Batches> {
@@ -158,9 +168,10 @@ fn not_lines(file: &Path, what: &str) -> DataError {
     DataError::Corrupt { place: Place::file(file), what: format!("no table of JSON lines: {what}"), hint }
 }
 
-/// Finds the line that is no UTF-8 or no JSON object before any work.
-fn check_lines(file: &Path) -> Result<()> {
+/// Finds the line that is no UTF-8 or no JSON object before any work; returns how many hold one.
+fn check_lines(file: &Path) -> Result<u64> {
     let mut reader = open(file)?;
+    let mut rows = 0;
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -176,7 +187,8 @@ fn check_lines(file: &Path) -> Result<()> {
         if !text.trim().is_empty() {
             serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
                 .map_err(|error| at(format!("not a JSON object: {error}")))?;
+            rows += 1;
         }
     }
-    Ok(())
+    Ok(rows)
 }

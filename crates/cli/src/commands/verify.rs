@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use indicatif::{ProgressBar, ProgressStyle};
-use potstill_data::Verdict;
 use potstill_data::parts::{BatchReader, BatchWriter};
+use potstill_data::{Table, Verdict};
 use potstill_verify::{Case, Judgement, Proof, SwapCheck, Verifier, VerifyOptions, verifier};
 
 use crate::exit::{CONFIG, Done, FAILED, Failure};
@@ -55,9 +55,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
 }
-
-/// Rows read at a time from JSON lines.
-const CHUNK: usize = 4096;
 
 pub(crate) fn run(args: &Args) -> Done {
     let mut options: VerifyOptions = match &args.options {
@@ -129,47 +126,9 @@ pub(crate) fn batches(file: &Path) -> Result<(Batches, Option<u64>), Failure> {
         let rows = reader.rows();
         return Ok((Box::new(reader.map(|located| Ok(located?.batch))), Some(rows)));
     }
-    let open =
-        || File::open(file).map(BufReader::new).map_err(|e| Failure::new(FAILED, format!("cannot read `{}`: {e}", file.display()), None));
-    let rows = check_lines(open()?, file)?;
-    let wrong = |e: arrow::error::ArrowError| {
-        Failure::new(
-            FAILED,
-            format!("`{}` is no JSON lines file: {e}", file.display()),
-            Some("`potstill verify` reads .parquet and .jsonl"),
-        )
-    };
-    let (schema, _) = arrow::json::reader::infer_json_schema(open()?, None).map_err(wrong)?;
-    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema))
-        .with_coerce_primitive(true)
-        .with_batch_size(CHUNK)
-        .build(open()?)
-        .map_err(wrong)?;
-    let name = file.display().to_string();
-    let batches = reader.map(move |batch| batch.map_err(|e| Failure::new(FAILED, format!("`{name}`: {e}"), None)));
-    Ok((Box::new(batches), Some(rows)))
-}
-
-/// Finds the line that is no UTF-8 or no JSON object before any work; returns how many lines hold one.
-fn check_lines(mut reader: impl BufRead, file: &Path) -> Result<u64, Failure> {
-    let mut rows = 0;
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .map_err(|e| Failure::new(FAILED, format!("cannot read `{}`: {e}", file.display()), None))?;
-        if read == 0 {
-            break;
-        }
-        let at = |what: String| Failure::new(FAILED, format!("`{}` line {number}: {what}", file.display()), None);
-        let text = std::str::from_utf8(&line).map_err(|e| at(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
-        if !text.trim().is_empty() {
-            serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).map_err(|e| at(format!("not a JSON object: {e}")))?;
-            rows += 1;
-        }
-    }
-    Ok(rows)
+    let table = Table::open(file)?;
+    let rows = table.rows();
+    Ok((Box::new(table.batches().map(|located| Ok(located?.batch))), Some(rows)))
 }
 
 /// The batch with its four new columns, and which of its rows differ from the reference.
