@@ -1,6 +1,6 @@
 """Tokens per second of transformers on the CPU, measured as crates/model/examples/bench_generate.rs measures ours.
 
-    pip install torch "transformers>=4.57,<5" gguf
+    pip install torch "transformers>=5" gguf
     OMP_NUM_THREADS=2 python tests/reference/bench_generate.py BATCH [PROMPT_TOKENS] [NEW_TOKENS]
 """
 

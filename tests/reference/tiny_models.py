@@ -1,7 +1,7 @@
 """Makes the fixtures of crates/model/tests/architectures.rs: for every architecture a tiny model with random weights, made
 by transformers, with its logits and its gradients on two texts.
 
-    pip install torch "transformers>=4.57,<5" safetensors numpy
+    pip install torch "transformers>=5" safetensors numpy
     python tests/reference/tiny_models.py crates/model/tests/fixtures
 """
 

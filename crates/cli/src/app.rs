@@ -38,8 +38,7 @@ impl App {
     ///
     /// # Errors
     /// The system gives no threads.
-    pub(crate) fn new(base: PathBuf, mut teachers: Teachers<Teacher>, name: String, pipeline: String) -> std::io::Result<Self> {
-        teachers.values_mut().flatten().for_each(|teacher| teacher.resolve(&base));
+    pub(crate) fn new(base: PathBuf, teachers: Teachers<Teacher>, name: String, pipeline: String) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self {

@@ -84,21 +84,17 @@ fn teacher<P: DeserializeOwned + JsonSchema + Serialize>(
 }
 
 impl Teacher {
-    /// Makes the path of a local model relative to the pipeline file's folder.
-    pub(crate) fn resolve(&mut self, base: &Path) {
-        if self.kind == "local"
-            && let Some(model) = self.settings["model"].as_str()
-        {
-            self.settings["model"] = json!(base.join(model));
-        }
-    }
-
     fn entry(&self) -> Result<&'static GeneratorKind, StageError> {
         GENERATORS.iter().find(|g| g.name == self.kind).ok_or_else(|| StageError::config(format!("no generator of kind `{}`", self.kind)))
     }
 
-    fn build(&self, tools: Tools, store: Option<&Path>) -> Result<Arc<dyn Generator>, StageError> {
+    fn build(&self, app: &App, tools: Tools, store: Option<&Path>) -> Result<Arc<dyn Generator>, StageError> {
         let mut settings = self.settings.clone();
+        if self.kind == "local"
+            && let Some(model) = self.settings["model"].as_str()
+        {
+            settings["model"] = json!(app.model_folder(model)?);
+        }
         // A batch outlives the run that handed it in: its note lies where the next run looks.
         if let (Some(Value::Object(batch)), Some(store)) = (settings.get_mut("batch"), store) {
             batch.entry("dir").or_insert_with(|| store.join(BATCHES).display().to_string().into());
@@ -110,8 +106,8 @@ impl Teacher {
     ///
     /// # Errors
     /// Settings that cannot work.
-    pub(crate) fn identity(&self) -> Result<Value, StageError> {
-        Ok(self.build(Tools::default(), None)?.identity())
+    pub(crate) fn identity(&self, app: &App) -> Result<Value, StageError> {
+        Ok(self.build(app, Tools::default(), None)?.identity())
     }
 
     /// What its tokens cost, where the file says so; by its batch API, if it is asked through that.
@@ -131,7 +127,7 @@ impl Teacher {
     /// A missing key, or settings that cannot work.
     pub(crate) fn generator(&self, app: &App) -> Result<Arc<dyn Generator>, StageError> {
         let counter = self.tokenizer(app)?.map(|tokenizer| -> TokenCounter { Arc::new(move |text: &str| count(&tokenizer, text)) });
-        self.build(Tools { key: self.secret(app)?, counter }, app.store())
+        self.build(app, Tools { key: self.secret(app)?, counter }, app.store())
     }
 
     /// The model's tokenizer, where the file names it.

@@ -11,7 +11,7 @@ pub fn gguf_header(bytes: &[u8]) -> bool {
 /// The header of a safetensors file.
 pub fn safetensors_header(mut bytes: &[u8]) -> bool {
     let size = bytes.len() as u64;
-    hf::safetensors::parse_header(&mut bytes, size).is_ok()
+    hf::header::parse(&mut bytes, size).is_ok()
 }
 
 /// A `tokenizer.json`, and some text through it.

@@ -61,16 +61,21 @@ fn digest(text: &str) -> String {
     format!("{}:{:08x}", text.len(), crc32fast::hash(text.as_bytes()))
 }
 
-/// Templates that are known to differ, and why.
-const APART: [(&str, &str); 7] = [
-    ("Cohere2MoE", "breaks out of a loop"),
-    ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", "breaks out of a loop"),
-    ("Kimi-K3", "breaks out of a loop"),
-    ("Reka-Edge", "breaks out of a loop"),
-    ("CohereForAI-c4ai-command-r-plus-tool_use", "a tool template; the cause is not known yet"),
-    ("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", "a tool template; the cause is not known yet"),
-    ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", "a tool template; the cause is not known yet"),
+/// Renderings that are known to differ, and why.
+const APART: [(&str, &[usize], &str); 5] = [
+    ("CohereForAI-c4ai-command-r-plus-tool_use", &[0, 1, 2, 3], NO_TOOLS),
+    ("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", &[0, 1, 2, 3], NO_TOOLS),
+    ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", &[0, 1, 2, 3], NO_TOOLS),
+    ("llama-cpp-deepseek-r1", &[4], "prints a generator as JSON, which Python refuses; here it is a list"),
+    ("meetkai-functionary-medium-v3.1", &[4], "adds text to a `safe` string, which Python escapes for HTML; here it stays as it is"),
 ];
+const NO_TOOLS: &str = "walks over `tools` without asking whether there are any: Python refuses None, here it is an empty list";
+/// The name of a key is that of a method of Python's: `schema.items` is the method there, and what the schema says here.
+const METHOD: (&str, usize) = ("CohereForAI-c4ai-command-r-plus-tool_use", 4);
+
+fn known(name: &str, case: usize) -> bool {
+    (name, case) == METHOD || APART.iter().any(|(apart, cases, _)| *apart == name && cases.contains(&case))
+}
 
 #[test]
 fn published_templates_render_as_transformers_renders_them() {
@@ -96,7 +101,9 @@ fn published_templates_render_as_transformers_renders_them() {
             };
             let found =
                 template.as_ref().map_err(ToString::to_string).and_then(|t| t.render(&messages, &options).map_err(|e| e.to_string()));
-            if found.as_ref().ok().map(|text| digest(text)) != *expected_text {
+            let same = found.as_ref().ok().map(|text| digest(text)) == *expected_text;
+            assert!(!(same && known(&expected.name, at)), "{} case {at} no longer differs", expected.name);
+            if !same && !known(&expected.name, at) {
                 wrong.push(format!(
                     "{} case {at}: {found:?}, {} expected",
                     expected.name,
@@ -109,9 +116,10 @@ fn published_templates_render_as_transformers_renders_them() {
         println!("skipped: {} is empty; python tests/reference/templates.py fetch", cache().display());
         return;
     }
-    let known = wrong.len();
-    wrong.retain(|line| !APART.iter().any(|(name, _)| line.starts_with(&format!("{name} case "))));
-    println!("{seen} templates, {} of them known to differ", APART.len());
-    assert!(known > wrong.len(), "none of those that are known to differ does: shorten the list");
+    println!(
+        "{seen} templates, {} conversations each; {} of all known to differ",
+        golden.cases.len(),
+        1 + APART.map(|a| a.1.len()).iter().sum::<usize>()
+    );
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -9,14 +9,14 @@ use potstill_model::{Checkpoint, Device};
 use potstill_pipeline::store::Manifest;
 use potstill_pipeline::{Artifact, Port};
 
-use super::model::model_failure;
+use super::model::{locate, model_failure};
 use crate::exit::{CONFIG, Done, FAILED, Failure};
 use crate::load::{Loaded, PipelineArgs};
 use crate::terminal::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A Hugging Face folder, a GGUF file, or a pipeline file whose trained model is meant
+    /// A Hugging Face folder, a GGUF file, a model of a hub (ORGANISATION/NAME), or a pipeline file whose trained model is meant
     from: PathBuf,
     /// The train stage of the pipeline file (its last one)
     #[arg(long, value_name = "NAME")]
@@ -94,15 +94,9 @@ pub(crate) fn run(args: &Args) -> Done {
 /// The model's place, and what is known of it.
 fn source(args: &Args) -> Result<(PathBuf, ModelCard), Failure> {
     if args.from.extension().is_none_or(|extension| extension != "toml") {
-        if !args.from.exists() {
-            return Err(Failure::new(
-                CONFIG,
-                format!("there is no model at `{}`", args.from.display()),
-                Some("a folder with config.json, or a .gguf file"),
-            ));
-        }
+        let place = locate(&args.from)?;
         let name = args.from.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
-        return Ok((args.from.clone(), ModelCard { name, ..ModelCard::default() }));
+        return Ok((place, ModelCard { name, ..ModelCard::default() }));
     }
     let artifact = trained(args)?;
     let manifest = &artifact.manifest;

@@ -105,7 +105,8 @@ pub(crate) fn run(args: &Args) -> Done {
         None => report.outputs.iter().for_each(|output| say(&output.text)),
     }
     let rate = report.new_tokens as f64 / report.seconds.max(1e-9);
-    complain(&format!("{} replies, {} tokens in {:.1} s: {rate:.0} tokens/s", report.outputs.len(), report.new_tokens, report.seconds));
+    let replies = if report.outputs.len() == 1 { "reply" } else { "replies" };
+    complain(&format!("{} {replies}, {} tokens in {:.1} s: {rate:.0} tokens/s", report.outputs.len(), report.new_tokens, report.seconds));
     Ok(ExitCode::SUCCESS)
 }
 

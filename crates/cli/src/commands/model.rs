@@ -1,17 +1,19 @@
 //! What commands on a model share: which one, where and how it is computed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use potstill_model::Storage;
 use potstill_model::generate::Decoder;
 use potstill_train::device;
 
+use super::fetch::runtime;
 use crate::exit::{CONFIG, FAILED, Failure};
+use crate::hub::{self, ModelId};
 
 /// Which model, and how it is computed.
 #[derive(clap::Args)]
 pub(crate) struct ModelArgs {
-    /// A Hugging Face folder or a GGUF file
+    /// A Hugging Face folder, a GGUF file, or a model of a hub as ORGANISATION/NAME, perhaps with @REVISION
     model: PathBuf,
     /// How weights are kept on the CPU: bf16 and int8 decode faster
     #[arg(long, value_enum, default_value_t = Kept::F32)]
@@ -45,20 +47,29 @@ impl ModelArgs {
     }
 
     pub(crate) fn load(&self) -> Result<Decoder, Failure> {
-        if !self.model.exists() {
-            return Err(Failure::new(
-                CONFIG,
-                format!("there is no model at `{}`", self.model.display()),
-                Some("a folder with config.json, or a .gguf file"),
-            ));
-        }
+        let path = locate(&self.model)?;
         let device = device::parse(&self.device).map_err(Failure::config)?;
         let storage = match self.storage {
             Kept::F32 => Storage::F32,
             Kept::Bf16 => Storage::Bf16,
             Kept::Int8 => Storage::Int8,
         };
-        Decoder::load(&self.model, &device, storage).map_err(model_failure)
+        Decoder::load(&path, &device, storage).map_err(model_failure)
+    }
+}
+
+/// The model's place: as written, or in the cache, where it is fetched to from a hub.
+pub(crate) fn locate(written: &Path) -> Result<PathBuf, Failure> {
+    if written.exists() {
+        return Ok(written.to_owned());
+    }
+    match written.to_str().and_then(ModelId::parse) {
+        Some(model) => Ok(model.fetch(runtime()?.handle(), &hub::open()?)?.folder),
+        None => Err(Failure::new(
+            CONFIG,
+            format!("there is no model at `{}`", written.display()),
+            Some("a folder with config.json, a .gguf file, or a hub's ORGANISATION/NAME"),
+        )),
     }
 }
 

@@ -77,7 +77,7 @@ impl Stage<App> for Annotate {
         if let Value::Object(keys) = &mut settings {
             ["teacher", "prompt", "system_prompt", "max_cost_usd"].iter().for_each(|key| drop(keys.remove(*key)));
         }
-        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity()? }))
+        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity(app)? }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {

@@ -134,7 +134,7 @@ impl Stage<App> for Eval {
     fn identity(&self, app: &App) -> Result<Value, StageError> {
         let texts =
             crate::app::prompt_texts(app, &[("system_prompt", self.system_prompt.as_ref()), ("benchmark", self.benchmark.as_ref())])?;
-        let teachers = self.teachers.iter().map(|name| app.teacher(name)?.identity()).collect::<Result<Vec<_>, StageError>>()?;
+        let teachers = self.teachers.iter().map(|name| app.teacher(name)?.identity(app)).collect::<Result<Vec<_>, StageError>>()?;
         let mut settings = json!(self);
         if let Value::Object(keys) = &mut settings {
             ["batch_size", "system_prompt", "benchmark", "teachers"].iter().for_each(|key| drop(keys.remove(*key)));

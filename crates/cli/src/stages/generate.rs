@@ -90,7 +90,7 @@ impl Stage<App> for Generate {
             ["teacher", "system_prompt", "max_cost_usd", "max_seconds", "tree"].iter().for_each(|key| drop(keys.remove(*key)));
         }
         let tree = self.own.tree.as_ref().map(|tree| tree.identity(app)).transpose()?;
-        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity()?, "tree": tree }))
+        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity(app)?, "tree": tree }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {

@@ -77,7 +77,7 @@ impl Stage<App> for JourneyStage {
     fn identity(&self, app: &App) -> Result<Value, StageError> {
         let prompts = [("system_prompt", self.settings.render.system_prompt.as_ref()), ("writer_prompt", self.own.writer_prompt.as_ref())];
         let texts = prompt_texts(app, &prompts)?;
-        let teacher = self.own.teacher.as_ref().map(|name| app.teacher(name)?.identity()).transpose()?;
+        let teacher = self.own.teacher.as_ref().map(|name| app.teacher(name)?.identity(app)).transpose()?;
         let mut settings = serde_json::json!(self);
         // The texts and the teacher's identity decide, not what they are called.
         if let Value::Object(keys) = &mut settings {

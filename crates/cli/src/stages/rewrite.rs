@@ -78,7 +78,7 @@ impl Stage<App> for Rewrite {
         if let Value::Object(keys) = &mut settings {
             ["teacher", "prompt", "system_prompt", "max_cost_usd", "max_seconds"].iter().for_each(|key| drop(keys.remove(*key)));
         }
-        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity()? }))
+        Ok(json!({ "settings": settings, "prompts": texts, "teacher": app.teacher(&self.own.teacher)?.identity(app)? }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    potstill_model::fuzzing::gguf_header(bytes);
+    potstill_model_fuzz::fuzzing::gguf_header(bytes);
 });

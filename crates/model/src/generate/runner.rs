@@ -106,6 +106,6 @@ impl DeviceRunner {
     }
 }
 
-fn unreadable(error: impl std::fmt::Debug) -> Error {
+pub(super) fn unreadable(error: impl std::fmt::Debug) -> Error {
     Error::Generate(format!("logits cannot be read: {error:?}"))
 }

@@ -2,8 +2,9 @@
 //! generation_config.json.
 
 mod card;
+pub(crate) mod header;
 mod read;
-pub(crate) mod safetensors;
+mod safetensors;
 mod tokenizer_config;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{BufWriter, Read, Write},
+    io::{BufWriter, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -13,7 +13,11 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{WEIGHTS, read};
+use super::{
+    WEIGHTS,
+    header::{self, Problem},
+    read,
+};
 use crate::{
     CausalLm, Error, ModelConfig, Result, files,
     weights::{self, Source},
@@ -21,7 +25,6 @@ use crate::{
 
 const INDEX: &str = "model.safetensors.index.json";
 const LARGEST_INDEX: u64 = 64 << 20;
-const LARGEST_HEADER: u64 = 100 << 20;
 /// Bytes read at a time; a multiple of every type's size.
 const PIECE: usize = 1 << 20;
 
@@ -82,7 +85,7 @@ impl Shard {
         let io = |error| Error::io(&path, error);
         let mut file = File::open(&path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
-        let (metadata, length) = parse_header(&mut file, size).map_err(|problem| match problem {
+        let (metadata, length) = header::parse(&mut file, size).map_err(|problem| match problem {
             Problem::Io(error) => Error::io(&path, error),
             Problem::Header(problem) => Error::weights(path.display().to_string(), problem),
         })?;
@@ -120,32 +123,6 @@ impl Shard {
         }
         Ok(values)
     }
-}
-
-/// Why a header cannot be read.
-pub(crate) enum Problem {
-    /// The system refused.
-    Io(std::io::Error),
-    /// The header is wrong.
-    Header(String),
-}
-
-/// Reads the header of a file of `size` bytes, checked against that size; and the header's length.
-pub(crate) fn parse_header(reader: &mut impl Read, size: u64) -> std::result::Result<(Metadata, u64), Problem> {
-    let mut length = [0; 8];
-    reader.read_exact(&mut length).map_err(Problem::Io)?;
-    let length = u64::from_le_bytes(length);
-    if length > LARGEST_HEADER || length + 8 > size {
-        return Err(Problem::Header(format!("claims a header of {length} bytes in a file of {size}")));
-    }
-    let mut header = vec![0; length as usize];
-    reader.read_exact(&mut header).map_err(Problem::Io)?;
-    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| Problem::Header(format!("header: {error}")))?;
-    let (expected, found) = (metadata.data_len() as u64, size - 8 - length);
-    if expected != found {
-        return Err(Problem::Header(format!("the header describes {expected} bytes of tensors, but there are {found}")));
-    }
-    Ok((metadata, length))
 }
 
 /// Appends the elements of whole bytes; `false` for a type that is not read.
@@ -192,7 +169,14 @@ impl Folder {
 
     fn open_shards(dir: &Path, index: &Index) -> Result<Self> {
         let names: Vec<&String> = index.weight_map.values().collect::<BTreeSet<_>>().into_iter().collect();
-        let shards = names.iter().map(|name| Shard::open(read::shard_path(dir, name)?)).collect::<Result<_>>()?;
+        let open = |name: &&String| {
+            let path = read::shard_path(dir, name)?;
+            if !path.exists() {
+                return Err(Error::weights(name.as_str(), format!("is missing from {}, though {INDEX} names it", dir.display())));
+            }
+            Shard::open(path)
+        };
+        let shards = names.iter().map(open).collect::<Result<_>>()?;
         let place = index.weight_map.iter().map(|(tensor, file)| (tensor.clone(), names.partition_point(|name| *name < file))).collect();
         Ok(Self { shards, place, used: BTreeSet::new() })
     }

@@ -2,15 +2,10 @@
 
 use std::{borrow::Cow, io, ops::Range};
 
-use minijinja::{
-    Environment, ErrorKind, State, Value,
-    syntax::SyntaxConfig,
-    value::{Kwargs, Rest, Serde},
-};
-use serde::Serialize;
-use serde_json::{Map, Value as Json, json, ser::Formatter};
+use minijinja::{Environment, ErrorKind, State, Value, syntax::SyntaxConfig, value::Serde};
+use serde_json::{Map, Value as Json, json};
 
-use super::{ChatMessage, RenderOptions, Rendered, Specials, date};
+use super::{ChatMessage, RenderOptions, Rendered, Specials, date, json as python};
 use crate::{Error, Result};
 
 const NAME: &str = "chat_template";
@@ -41,7 +36,9 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>> {
     environment.set_recursion_limit(RECURSION);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", python::dumps);
+    // Python does not iterate over None.
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
@@ -102,7 +99,9 @@ pub(super) fn render(
 }
 
 fn context(specials: &Specials, messages: &[ChatMessage], options: &RenderOptions) -> Map<String, Json> {
-    let mut context: Map<String, Json> = options.extra.clone().into_iter().collect();
+    // As in transformers these two are always there, so that `is defined` holds and `is none` tells.
+    let mut context: Map<String, Json> = ["tools", "documents"].map(|name| (name.to_owned(), Json::Null)).into_iter().collect();
+    context.extend(options.extra.clone());
     context.insert("messages".into(), messages.iter().map(message).collect());
     context.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
     for (name, token) in
@@ -123,8 +122,9 @@ fn message(message: &ChatMessage) -> Json {
     map.insert("role".into(), json!(message.role));
     map.insert("content".into(), json!(message.content));
     if let Some(reasoning) = &message.reasoning {
-        map.insert("reasoning_content".into(), json!(reasoning));
-        map.insert("reasoning".into(), json!(reasoning));
+        for name in ["reasoning_content", "reasoning", "thinking"] {
+            map.insert(name.into(), json!(reasoning));
+        }
     }
     Json::Object(map)
 }
@@ -180,36 +180,4 @@ fn strftime_now(state: &State<'_, '_>, format: &str) -> std::result::Result<Stri
     let date = state.lookup(DATE_VARIABLE).filter(|date| !date.is_undefined());
     let date = date.ok_or_else(|| invalid("the template prints today's date; give it one (YYYY-MM-DD)".into()))?;
     date::format(date.as_str().unwrap_or_default(), format).map_err(invalid)
-}
-
-/// `json.dumps(value, ensure_ascii=False)`: a space after commas and colons, nothing escaped for HTML.
-fn to_json(value: &Value, _: Rest<Value>, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let failed = |error: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, format!("tojson: {error}"));
-    let mut out = Vec::new();
-    match indent {
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)).map_err(failed)?,
-        Some(indent) => {
-            let indent = " ".repeat(indent.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter)).map_err(failed)?;
-        }
-    }
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
-}
-
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
 }

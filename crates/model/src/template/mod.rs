@@ -8,6 +8,7 @@
 
 mod date;
 mod environment;
+mod json;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 

@@ -79,7 +79,7 @@ impl TreeMode {
         let mut texts = prompt_texts(app, &[("step", self.own.step_prompt.as_ref()), ("judge", self.own.judge_prompt.as_ref())])?;
         texts.entry("step".to_owned()).or_insert_with(|| STEP_PROMPT.to_owned());
         texts.entry("judge".to_owned()).or_insert_with(|| JUDGE_PROMPT.to_owned());
-        let judge = self.own.judge.as_ref().map(|name| app.teacher(name)?.identity()).transpose()?;
+        let judge = self.own.judge.as_ref().map(|name| app.teacher(name)?.identity(app)).transpose()?;
         Ok(json!({ "form": self.settings, "prompts": texts, "judge": judge, "judge_max_tokens": self.own.judge_max_tokens }))
     }
 

@@ -84,7 +84,7 @@ impl Judge {
             "votes": self.votes,
             "sampling": self.sampling,
             "prompt": self.template(app)?,
-            "teacher": app.teacher(&self.teacher)?.identity()?,
+            "teacher": app.teacher(&self.teacher)?.identity(app)?,
         }))
     }
 
