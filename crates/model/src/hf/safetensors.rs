@@ -169,14 +169,7 @@ impl Folder {
 
     fn open_shards(dir: &Path, index: &Index) -> Result<Self> {
         let names: Vec<&String> = index.weight_map.values().collect::<BTreeSet<_>>().into_iter().collect();
-        let open = |name: &&String| {
-            let path = read::shard_path(dir, name)?;
-            if !path.exists() {
-                return Err(Error::weights(name.as_str(), format!("is missing from {}, though {INDEX} names it", dir.display())));
-            }
-            Shard::open(path)
-        };
-        let shards = names.iter().map(open).collect::<Result<_>>()?;
+        let shards = names.iter().map(|name| Shard::open(read::shard_path(dir, name)?)).collect::<Result<_>>()?;
         let place = index.weight_map.iter().map(|(tensor, file)| (tensor.clone(), names.partition_point(|name| *name < file))).collect();
         Ok(Self { shards, place, used: BTreeSet::new() })
     }

@@ -25,7 +25,7 @@ fn the_extensions_of_hugging_face() {
     assert_eq!(render("{{ {'b': [1, 'ü<'], 'a': none} | tojson }}").unwrap(), r#"{"b": [1, "ü<"], "a": null}"#);
     let options = "ensure_ascii=true, sort_keys=true, separators=(',', ':')";
     assert_eq!(render(&format!("{{{{ {{'b': 'ü', 'a': 1}} | tojson({options}) }}}}")).unwrap(), r#"{"a":1,"b":"\u00fc"}"#);
-    assert_eq!(render("{{ tools is iterable }}{{ messages is iterable }}{{ tools is none }}").unwrap(), "falsetruetrue");
+    assert_eq!(render("{{ tools is iterable }}{{ messages is iterable }}{{ tools is none }}").unwrap(), "FalseTrueTrue");
     assert_eq!(render("{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}").unwrap(), "system");
     assert_eq!(render("{{ strftime_now('%d %b %Y') }}{{ eos_token }}").unwrap(), "22 Nov 2026</s>");
     assert_eq!(render("{{ messages[0].content.strip().split(' ')[-1] }}|{{ messages[0]['role'].upper() }}").unwrap(), "brief.|SYSTEM");
