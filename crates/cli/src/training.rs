@@ -79,8 +79,12 @@ pub(crate) fn figures(event: &TrainEvent) -> Vec<(&'static str, f64)> {
 /// What an event says to people beyond progress, and whether it is a warning.
 pub(crate) fn message(event: &TrainEvent, total: u64) -> Option<(bool, String)> {
     let told = match event {
-        TrainEvent::Started { step, total_steps, .. } if *step > 0 => {
-            (false, format!("goes on from the checkpoint at step {step} of {total_steps}"))
+        TrainEvent::Started { step, total_steps, without_kernels, .. } if *step > 0 || without_kernels.is_some() => {
+            let on = (*step > 0).then(|| format!("goes on from the checkpoint at step {step} of {total_steps}"));
+            let why = without_kernels.as_ref().map(|part| {
+                format!("burn's CUDA backend computes this run, several times slower: the kernels made for it do not have {part}")
+            });
+            (false, on.into_iter().chain(why).collect::<Vec<_>>().join("; "))
         }
         TrainEvent::Started { lengths, .. } => (true, cut(lengths)?),
         TrainEvent::Eval { step, loss, token_accuracy } => {

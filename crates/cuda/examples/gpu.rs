@@ -145,7 +145,7 @@ fn generate(folder: &Path, [count, length, new, batch]: [usize; 4]) {
             let last: Vec<i32> = (0..rows).map(|row| ((row + 1) * length - 1) as i32).collect();
             let tokens = &prompts[from * length..(from + rows) * length];
             next[from..from + rows]
-                .copy_from_slice(&decoder.forward(&Fed { tokens, positions: &positions, places: &places, last: &last }).unwrap());
+                .copy_from_slice(&decoder.best(&Fed { tokens, positions: &positions, places: &places, last: &last }).unwrap());
         }
         let last: Vec<i32> = (0..batch as i32).collect();
         for step in 0..new {
@@ -158,7 +158,7 @@ fn generate(folder: &Path, [count, length, new, batch]: [usize; 4]) {
             let position = length + step;
             let positions = vec![position as i32; batch];
             let places: Vec<i32> = (0..batch).map(|row| (row * capacity + position) as i32).collect();
-            next = decoder.forward(&Fed { tokens: &next, positions: &positions, places: &places, last: &last }).unwrap();
+            next = decoder.best(&Fed { tokens: &next, positions: &positions, places: &places, last: &last }).unwrap();
         }
         out
     };

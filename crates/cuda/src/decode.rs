@@ -1,4 +1,4 @@
-//! Batched greedy decoding over a cache of keys and values.
+//! Batched decoding over a cache of keys and values.
 
 use crate::gpu::{Buffer, Gpu, Matrix, args};
 use crate::shape::Shape;
@@ -52,6 +52,21 @@ pub struct Fed<'a> {
     pub last: &'a [i32],
 }
 
+/// How a token is drawn from its row of logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Softmax temperature; 0 takes the most probable token.
+    pub temperature: f32,
+    /// The most probable tokens that together reach this probability; 1 is off.
+    pub top_p: f32,
+    /// Tokens of at least this share of the best one's probability; 0 is off.
+    pub min_p: f32,
+    /// So many most probable tokens; 0 is off.
+    pub top_k: i32,
+    /// Where the token is taken in the sum of what is left, 0 to 1.
+    pub at: f32,
+}
+
 /// A model for decoding, with the cache of its sequences, on one GPU.
 pub struct Decoder {
     gpu: Gpu,
@@ -62,6 +77,12 @@ pub struct Decoder {
     cache: Vec<(Buffer, Buffer)>,
     rows: usize,
     room: Option<Room>,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("rows", &self.rows).finish_non_exhaustive()
+    }
 }
 
 impl Decoder {
@@ -107,23 +128,137 @@ impl Decoder {
         index == shape.final_norm() || (0..shape.layers).any(in_layer)
     }
 
-    /// Feeds tokens, keeps their keys and values, and returns the most probable successor of each of `fed.last`.
+    /// Gives each of `slots` sequences `to` rows of the cache instead of `from`; what they hold stays.
+    ///
+    /// # Errors
+    /// When the GPU has too little memory; the cache is as it was.
+    pub fn resize(&mut self, slots: usize, from: usize, to: usize) -> Result<()> {
+        let width = self.shape.groups * self.shape.dim * H;
+        if from == 0 {
+            // Nothing is kept: the memory is free for what comes.
+            self.rows = 0;
+            self.cache = (0..self.shape.layers).map(|_| Ok((self.gpu.zeros(0)?, self.gpu.zeros(0)?))).collect::<Result<_>>()?;
+        }
+        let mut cache = Vec::with_capacity(self.cache.len());
+        for (keys, values) in &self.cache {
+            let grown = |old: &Buffer| -> Result<Buffer> {
+                let new = self.gpu.zeros(slots * to * width)?;
+                for slot in 0..slots {
+                    self.gpu.copy_bytes(old.at(slot * from, width), new.at(slot * to, width), from.min(to) * width)?;
+                }
+                Ok(new)
+            };
+            cache.push((grown(keys)?, grown(values)?));
+        }
+        self.gpu.wait()?;
+        (self.cache, self.rows) = (cache, slots * to);
+        Ok(())
+    }
+
+    /// Copies `count` rows of the cache from row `from` on to row `to` on; they must not overlap.
+    ///
+    /// # Errors
+    /// When rows are out of range, or the device fails.
+    pub fn copy(&mut self, from: usize, to: usize, count: usize) -> Result<()> {
+        if from.max(to) + count > self.rows {
+            return Err(Error::Input(format!("rows {from} and {to} and {count} more exceed a cache of {} rows", self.rows)));
+        }
+        let width = self.shape.groups * self.shape.dim * H;
+        for (keys, values) in &self.cache {
+            for buffer in [keys, values] {
+                self.gpu.copy_bytes(buffer.at(from, width), buffer.at(to, width), count * width)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds tokens and keeps their keys and values.
     ///
     /// # Errors
     /// When positions or rows are out of range, or the device fails.
-    pub fn forward(&mut self, fed: &Fed<'_>) -> Result<Vec<i32>> {
+    pub fn feed(&mut self, fed: &Fed<'_>) -> Result<()> {
+        self.with_room(fed, |decoder, room| decoder.layers(room, fed))
+    }
+
+    /// Feeds tokens, keeps their keys and values, and returns the most probable successor of each of `fed.last`.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn best(&mut self, fed: &Fed<'_>) -> Result<Vec<i32>> {
+        self.with_room(fed, |decoder, room| {
+            decoder.layers(room, fed)?;
+            let states = decoder.chosen(room, fed)?;
+            for (from, rows) in chunks(fed.last.len(), ROWS) {
+                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, false)?;
+                decoder.gpu.launch("argmax", (rows, 1), 512, 0, args![&room.logits, room.best.at(from, F), decoder.shape.vocab])?;
+            }
+            decoder.gpu.read(&room.best, 0, fed.last.len())
+        })
+    }
+
+    /// Feeds tokens, keeps their keys and values, and draws a successor of each of `fed.last`, one by each of `draws`.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and when there are not as many draws.
+    pub fn draw(&mut self, fed: &Fed<'_>, draws: &[Draw]) -> Result<Vec<i32>> {
+        if draws.len() != fed.last.len() {
+            return Err(Error::Input(format!("{} draws for {} successors", draws.len(), fed.last.len())));
+        }
+        self.with_room(fed, |decoder, room| {
+            decoder.layers(room, fed)?;
+            let states = decoder.chosen(room, fed)?;
+            let gpu = &decoder.gpu;
+            let column = |of: fn(&Draw) -> f32| gpu.upload(&draws.iter().map(of).collect::<Vec<f32>>());
+            let (temperatures, top_ps) = (column(|draw| draw.temperature)?, column(|draw| draw.top_p)?);
+            let (min_ps, ats) = (column(|draw| draw.min_p)?, column(|draw| draw.at)?);
+            let top_ks = gpu.upload(&draws.iter().map(|draw| draw.top_k).collect::<Vec<i32>>())?;
+            for (from, rows) in chunks(draws.len(), decoder.wide_rows(room)) {
+                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, true)?;
+                let of = |buffer: &Buffer| buffer.at(from, F);
+                let arguments = args![
+                    &room.logits,
+                    of(&temperatures),
+                    of(&top_ps),
+                    of(&min_ps),
+                    of(&top_ks),
+                    of(&ats),
+                    room.best.at(from, F),
+                    decoder.shape.vocab,
+                ];
+                gpu.launch("draw", (rows, 1), 1024, 0, arguments)?;
+            }
+            gpu.read(&room.best, 0, draws.len())
+        })
+    }
+
+    /// Feeds tokens, keeps their keys and values, and returns the logits `[last, vocab]` of the successors of `fed.last`.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn logits(&mut self, fed: &Fed<'_>) -> Result<Vec<f32>> {
+        self.with_room(fed, |decoder, room| {
+            decoder.layers(room, fed)?;
+            let states = decoder.chosen(room, fed)?;
+            let mut logits = Vec::with_capacity(fed.last.len() * decoder.shape.vocab);
+            for (from, rows) in chunks(fed.last.len(), decoder.wide_rows(room)) {
+                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, true)?;
+                logits.extend(decoder.gpu.read::<f32>(&room.logits, 0, rows * decoder.shape.vocab)?);
+            }
+            Ok(logits)
+        })
+    }
+
+    /// Runs `compute` with buffers that are large enough.
+    fn with_room<R>(&mut self, fed: &Fed<'_>, compute: impl FnOnce(&Self, &mut Room) -> Result<R>) -> Result<R> {
         self.check(fed)?;
-        let (n, last) = (fed.tokens.len(), fed.last.len());
+        let n = fed.tokens.len();
         if self.room.as_ref().is_none_or(|room| room.tokens < n) {
             self.room = None;
             self.gpu.wait()?;
             self.room = Some(self.make_room(n)?);
         }
-        let Some(mut room) = self.room.take() else { return Ok(Vec::new()) };
-        let done = self
-            .layers(&mut room, fed)
-            .and_then(|()| self.choose(&mut room, fed.last, n))
-            .and_then(|()| self.gpu.read(&room.best, 0, last));
+        let Some(mut room) = self.room.take() else { return Err(Error::Input("no tokens".into())) };
+        let done = compute(self, &mut room);
         self.room = Some(room);
         done
     }
@@ -160,7 +295,7 @@ impl Decoder {
             gate_up: gpu.alloc(n * 2 * shape.inner * H)?,
             fed: gpu.alloc(n * shape.inner * H)?,
             chosen: gpu.alloc(n * shape.hidden * H)?,
-            logits: gpu.alloc(ROWS.min(n) * shape.vocab * H)?,
+            logits: gpu.alloc(ROWS.min(n).max(2) * shape.vocab * H)?,
             best: gpu.alloc(n * F)?,
         })
     }
@@ -241,25 +376,35 @@ impl Decoder {
         self.gpu.launch("rms", (n, 1), 128, 0, arguments)
     }
 
-    /// The most probable successors of the rows `last`, into `best`.
-    fn choose(&self, room: &mut Room, last: &[i32], n: usize) -> Result<()> {
-        let (gpu, shape) = (&self.gpu, &self.shape);
-        let (d, vocab) = (shape.hidden, shape.vocab);
-        let all = last.len() == n && last.iter().enumerate().all(|(index, &row)| row as usize == index);
-        if !all {
-            gpu.write(&mut room.ids, 0, last)?;
-            gpu.launch("gather_rows", (last.len(), 1), 128, 0, args![&room.normed, &room.ids, &room.chosen, d])?;
+    /// The address of the final states of `fed.last`, one row each.
+    fn chosen(&self, room: &mut Room, fed: &Fed<'_>) -> Result<u64> {
+        let all = fed.last.len() == fed.tokens.len() && fed.last.iter().enumerate().all(|(index, &row)| row as usize == index);
+        if all {
+            return Ok(room.normed.at(0, H));
         }
-        let chosen = if all { &room.normed } else { &room.chosen };
-        let logits = Matrix::new(room.logits.at(0, H), vocab);
-        for from in (0..last.len()).step_by(ROWS) {
-            let rows = ROWS.min(last.len() - from);
-            let states = Matrix::new(chosen.at(from * d, H), d);
-            gpu.product(states, self.weight(shape.head(), d).turned(), logits, (rows, vocab, d), false, false, 1)?;
-            gpu.launch("argmax", (rows, 1), 512, 0, args![&room.logits, room.best.at(from, F), vocab])?;
-        }
-        Ok(())
+        self.gpu.write(&mut room.ids, 0, fed.last)?;
+        let arguments = args![&room.normed, &room.ids, &room.chosen, self.shape.hidden];
+        self.gpu.launch("gather_rows", (fed.last.len(), 1), 128, 0, arguments)?;
+        Ok(room.chosen.at(0, H))
     }
+
+    /// Rows of f32 logits that there is room for; it is counted in bf16.
+    fn wide_rows(&self, room: &Room) -> usize {
+        (ROWS.min(room.tokens) / 2).max(1)
+    }
+
+    /// The logits of `rows` states from this address on, f32 if `wide`.
+    fn head(&self, room: &Room, states: u64, rows: usize, wide: bool) -> Result<()> {
+        let (d, vocab) = (self.shape.hidden, self.shape.vocab);
+        let logits = Matrix::new(room.logits.at(0, H), vocab);
+        let head = self.weight(self.shape.head(), d).turned();
+        self.gpu.product(Matrix::new(states, d), head, logits, (rows, vocab, d), wide, false, 1)
+    }
+}
+
+/// Starts and sizes of parts of at most `most`.
+fn chunks(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).step_by(most).map(move |from| (from, most.min(count - from)))
 }
 
 /// Rows of logits held at a time.

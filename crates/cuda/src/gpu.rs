@@ -12,7 +12,8 @@ use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use crate::{Error, Result};
 
 const SOURCE: &str = include_str!("kernels.cu");
-const KERNELS: [&str; 23] = [
+const KERNELS: [&str; 24] = [
+    "draw",
     "embed",
     "embed_backward",
     "rms",
@@ -218,6 +219,16 @@ impl Gpu {
 
     pub(crate) fn copy(&self, from: &Buffer, to: &mut Buffer, bytes: usize) -> Result<()> {
         Ok(self.stream.memcpy_dtod(&from.memory.slice(0..bytes), &mut to.memory.slice_mut(0..bytes))?)
+    }
+
+    /// Copies bytes from one address to another, in the stream's order.
+    pub(crate) fn copy_bytes(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.context.bind_to_thread()?;
+        // SAFETY: the caller's buffers hold these bytes, and live until the stream has passed.
+        Ok(unsafe { cudarc::driver::result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }?)
     }
 
     pub(crate) fn wait(&self) -> Result<()> {

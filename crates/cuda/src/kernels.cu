@@ -387,3 +387,82 @@ extern "C" __global__ void argmax(const bf* logits, int* best, int vocab) {
         best[blockIdx.x] = place;
     }
 }
+
+// One token for each row of logits. The softmax at the row's temperature is cut to its top_k most probable tokens (0 is off)
+// of at least min_p times the best one's probability, then to the most probable ones that reach top_p of what is left; of
+// these, in the vocabulary's order, the one is taken at which the sum passes the share `at`. A temperature of 0 takes the
+// first of the largest. Weights are between 0 and 1, so that their bits order as they do: each cut is found by bisection.
+extern "C" __global__ void draw(const float* logits, const float* temperatures, const float* top_ps, const float* min_ps,
+                                const int* top_ks, const float* ats, int* token, int vocab) {
+    __shared__ float sums[1024];
+    __shared__ int place;
+    int row = blockIdx.x, thread = threadIdx.x;
+    logits += (long)row * vocab;
+    float temperature = temperatures[row], top_p = top_ps[row];
+    int top_k = top_ks[row];
+    float high = -1e30f;
+    for (int i = thread; i < vocab; i += blockDim.x) high = fmaxf(high, logits[i]);
+    high = block_max(high);
+    if (thread == 0) place = vocab - 1;
+    __syncthreads();
+    if (temperature == 0.f) {
+        for (int i = thread; i < vocab; i += blockDim.x)
+            if (logits[i] == high) atomicMin(&place, i);
+        __syncthreads();
+        if (thread == 0) token[row] = place;
+        return;
+    }
+    float scale = 1.f / temperature;
+    auto weight = [&](int i) { return __expf((logits[i] - high) * scale); };
+    auto mass = [&](float least, bool count) {
+        float sum = 0.f;
+        for (int i = thread; i < vocab; i += blockDim.x) {
+            float w = weight(i);
+            if (w >= least) sum += count ? 1.f : w;
+        }
+        return block_sum(sum);
+    };
+    // The largest weight down to which the tokens reach `wanted`.
+    auto cut = [&](float least, float wanted, bool count) {
+        unsigned low = __float_as_uint(least), top = __float_as_uint(1.f);
+        while (low < top) {
+            unsigned middle = low + (top - low + 1) / 2;
+            if (mass(__uint_as_float(middle), count) >= wanted) low = middle; else top = middle - 1;
+        }
+        return __uint_as_float(low);
+    };
+    float least = fmaxf(min_ps[row], 1e-13f);
+    if (top_k > 0 && mass(least, true) > top_k) least = cut(least, (float)top_k, true);
+    if (top_p < 1.f) least = cut(least, mass(least, false) * top_p, false);
+    // Each thread sums a run of the vocabulary; the first run that passes the share holds the token.
+    int run = (vocab + blockDim.x - 1) / blockDim.x, from = thread * run, to = min(from + run, vocab);
+    float own = 0.f;
+    for (int i = from; i < to; i++) {
+        float w = weight(i);
+        if (w >= least) own += w;
+    }
+    sums[thread] = own;
+    __syncthreads();
+    if (thread != 0) return;
+    float total = 0.f;
+    for (int i = 0; i < blockDim.x; i++) total += sums[i];
+    float left = ats[row] * total;
+    int chosen = 0;
+    bool passed = false;
+    for (int i = 0; i < blockDim.x && !passed; i++) {
+        if (sums[i] <= 0.f) continue;
+        chosen = i;
+        passed = left < sums[i];
+        if (!passed) left -= sums[i];
+    }
+    // Rounding may leave the share beyond the last token, which is taken then.
+    int found = vocab - 1;
+    for (int i = chosen * run; i < min((chosen + 1) * run, vocab); i++) {
+        float w = weight(i);
+        if (w < least) continue;
+        found = i;
+        if (passed && left < w) break;
+        left -= w;
+    }
+    token[row] = found;
+}

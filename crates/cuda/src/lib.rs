@@ -12,7 +12,7 @@ mod gpu;
 mod shape;
 mod train;
 
-pub use decode::{Decoder, Fed};
+pub use decode::{Decoder, Draw, Fed};
 pub use shape::Shape;
 pub use train::{AdamW, Batch, Trainer};
 
@@ -37,7 +37,7 @@ pub enum Error {
         free_mb: usize,
     },
     /// The model has a part that the GPU's kernels do not have.
-    #[error("{0} is not supported on a GPU yet")]
+    #[error("the GPU's kernels do not have {0}")]
     Unsupported(String),
     /// The input does not fit the model.
     #[error("{0}")]

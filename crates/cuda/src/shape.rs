@@ -51,7 +51,10 @@ pub(crate) struct LayerIndex {
 
 impl Shape {
     /// Checks what the kernels rely on.
-    pub(crate) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with the size that they do not have.
+    pub fn check(&self) -> Result<()> {
         if !(8..=256).contains(&self.dim) || !self.dim.is_power_of_two() {
             return Err(Error::Unsupported(format!("a head of {} elements (powers of two from 8 to 256 are)", self.dim)));
         }

@@ -17,6 +17,8 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -212,17 +214,41 @@ fn measure(name: &str, behaviour: &Behaviour, requests: usize, concurrency: usiz
     let (stats, number) = (bench.server.stats()?, |key: &str| result[key].as_f64().unwrap_or(0.0));
     let (kept, cut) = bench.kept()?;
     let (wall, asking, ideal) = (number("wall"), number("asking"), requests as f64 / concurrency as f64 * seconds);
+    let perfect = perfect(behaviour, requests, concurrency);
     println!(
-        "| {name}: {requests} requests, {concurrency} in flight | {wall:.2} | {:.0} % | {:.3} | {:.0} | {kept} of {requests}, {cut} cut | {} | the stage alone {asking:.2} s, {:.0} %; {:.0} replies/s; most in flight {} |",
+        "| {name}: {requests} requests, {concurrency} in flight | {wall:.2} | {:.0} % | {:.3} | {:.0} | {kept} of {requests}, {cut} cut | {} | the stage alone {asking:.2} s, {:.0} %; a perfect client {perfect:.2} s, {:.0} %; {:.0} replies/s; most in flight {} |",
         100.0 * ideal / wall,
         number("cpu") / requests as f64 * 1000.0,
         number("peak_mb"),
         stats.requests,
         100.0 * ideal / asking,
+        100.0 * perfect / wall,
         requests as f64 / wall,
         stats.most_in_flight,
     );
     Ok(wall)
+}
+
+/// Wall time of a client that costs nothing: every place is taken again at once, latencies are drawn evenly. Some places
+/// stay empty while the last replies are awaited, so that it is more than `requests / concurrency` mean latencies.
+fn perfect(behaviour: &Behaviour, requests: usize, concurrency: usize) -> f64 {
+    const DRAWS: u64 = 20;
+    let mut total = 0;
+    for draw in 0..DRAWS {
+        let mut ends: BinaryHeap<Reverse<u64>> = (0..concurrency).map(|_| Reverse(0)).collect();
+        let mut last = 0;
+        for request in 0..requests {
+            let hash = blake3::hash(&[draw.to_le_bytes(), (request as u64).to_le_bytes()].concat());
+            let share = f64::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])) / f64::from(u16::MAX);
+            let spread = (2.0 * share - 1.0) * behaviour.spread_ms as f64 * 1000.0;
+            let Some(Reverse(free)) = ends.pop() else { break };
+            let end = free + (behaviour.latency_ms as f64 * 1000.0 + spread) as u64;
+            last = last.max(end);
+            ends.push(Reverse(end));
+        }
+        total += last;
+    }
+    total as f64 / DRAWS as f64 / 1e6
 }
 
 /// Kills a run again and again at a random moment, then lets one finish.

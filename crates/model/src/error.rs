@@ -35,6 +35,18 @@ pub enum Error {
     /// The chat template does not compile or refused the messages.
     #[error("chat template: {0}")]
     Template(String),
+    /// A device that this program cannot use.
+    #[error("device {device:?} cannot be used: {reason}")]
+    Device {
+        /// Its name as asked for.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The GPU failed.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Gpu(#[from] potstill_cuda::Error),
     /// A generation request that does not fit the model.
     #[error("generation: {0}")]
     Generate(String),
@@ -44,7 +56,7 @@ pub enum Error {
 }
 
 /// The crate's result.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {

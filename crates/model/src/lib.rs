@@ -11,14 +11,19 @@
 
 pub mod arch;
 mod checkpoint;
+#[cfg(any(test, feature = "cuda"))]
+mod composed;
 mod config;
 mod cpu;
+pub mod device;
 mod error;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod generate;
 pub mod gguf;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod hf;
 mod init;
 mod input;

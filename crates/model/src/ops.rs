@@ -77,7 +77,7 @@ pub(crate) trait FusedKernels: Backend {
 }
 
 /// The differentiable operations.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
 pub(crate) trait FusedOps: Backend {
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
     fn gated(gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
@@ -97,7 +97,7 @@ pub(crate) trait FusedOps: Backend {
 }
 
 /// The operation of decoding; it has no gradient.
-#[backend_extension(Flex)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"))]
 pub(crate) trait DecodeOps: Backend {
     /// Appends to the caches (in place when they are not shared) and attends; see [`kernels::decode::forward`].
     fn attention_cached(
@@ -231,36 +231,6 @@ impl FusedKernels for Flex {
     }
 }
 
-impl FusedOps for Flex {
-    fn rms_norm(x: Host, weight: Host, eps: f32) -> Host {
-        Self::rms_norm_forward(x, weight, eps).0
-    }
-
-    fn gated(gate_up: Host, activation: Activation) -> Host {
-        Self::gated_forward(gate_up, activation)
-    }
-
-    fn attention(qkv: Host, layout: SequenceLayout, spec: AttentionSpec) -> Host {
-        Self::attention_forward(qkv, &layout, &spec).0
-    }
-
-    fn cross_entropy(hidden: Host, head: Host, targets: Targets) -> Host {
-        Self::cross_entropy_forward(hidden, head, &targets, [false; 2]).0
-    }
-
-    fn linear(x: Host, w: Host) -> Host {
-        Self::linear_forward(x, w)
-    }
-
-    fn linear_normed(y: Host, w: Host, _: Host, _: Host, _: f32) -> Host {
-        Self::linear_forward(y, w)
-    }
-
-    fn linear_gated(y: Host, w: Host, _: Host, _: Activation) -> Host {
-        Self::linear_forward(y, w)
-    }
-}
-
 impl DecodeOps for Flex {
     fn attention_cached(qkv: Host, mut keys: Host, mut values: Host, steps: Arc<[Step]>, spec: AttentionSpec) -> (Host, Host, Host) {
         let capacity = keys.shape().as_slice().get(1).copied().unwrap_or(0);
@@ -269,6 +239,112 @@ impl DecodeOps for Flex {
         (host(out, [n, spec.heads * spec.head_dim]), keys, values)
     }
 }
+
+// ---- any GPU that burn has a backend for --------------------------------------------------------------------------
+
+#[cfg(feature = "cuda")]
+mod gpu {
+    use burn::backend::{Cube, tensor::FloatTensor};
+
+    use super::{Arc, AttentionSpec, DecodeOps, FusedKernels, SequenceLayout, Step, Targets};
+    use crate::{composed, config::Activation};
+
+    type Remote = FloatTensor<Cube>;
+
+    impl FusedKernels for Cube {
+        fn rms_norm_forward(x: Remote, weight: Remote, eps: f32) -> (Remote, Remote) {
+            composed::rms_norm_forward::<Self>(x, weight, eps)
+        }
+
+        fn rms_norm_backward(x: Remote, weight: Remote, scales: Remote, dy: Remote) -> (Remote, Remote) {
+            composed::rms_norm_backward::<Self>(x, weight, scales, dy)
+        }
+
+        fn gated_forward(gate_up: Remote, activation: Activation) -> Remote {
+            composed::gated_forward::<Self>(gate_up, activation)
+        }
+
+        fn gated_backward(gate_up: Remote, activation: Activation, dout: Remote) -> Remote {
+            composed::gated_backward::<Self>(gate_up, activation, dout)
+        }
+
+        fn attention_forward(qkv: Remote, layout: &SequenceLayout, spec: &AttentionSpec) -> (Remote, Remote) {
+            composed::attention_forward::<Self>(qkv, layout, spec)
+        }
+
+        fn attention_backward(
+            qkv: Remote,
+            out: Remote,
+            lse: Remote,
+            dout: Remote,
+            layout: &SequenceLayout,
+            spec: &AttentionSpec,
+        ) -> Remote {
+            composed::attention_backward::<Self>(qkv, out, lse, dout, layout, spec)
+        }
+
+        fn cross_entropy_forward(hidden: Remote, head: Remote, targets: &Targets, wanted: [bool; 2]) -> (Remote, [Option<Remote>; 2]) {
+            composed::cross_entropy_forward::<Self>(hidden, head, targets, wanted)
+        }
+    }
+
+    impl DecodeOps for Cube {
+        fn attention_cached(
+            qkv: Remote,
+            keys: Remote,
+            values: Remote,
+            steps: Arc<[Step]>,
+            spec: AttentionSpec,
+        ) -> (Remote, Remote, Remote) {
+            composed::attention_cached::<Self>(qkv, keys, values, &steps, &spec)
+        }
+    }
+}
+
+// ---- without gradients -------------------------------------------------------------------------------------------
+
+macro_rules! untracked {
+    ($backend:ty) => {
+        impl FusedOps for $backend {
+            fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+                Self::rms_norm_forward(x, weight, eps).0
+            }
+
+            fn gated(gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+                Self::gated_forward(gate_up, activation)
+            }
+
+            fn attention(qkv: FloatTensor<Self>, layout: SequenceLayout, spec: AttentionSpec) -> FloatTensor<Self> {
+                Self::attention_forward(qkv, &layout, &spec).0
+            }
+
+            fn cross_entropy(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
+                Self::cross_entropy_forward(hidden, head, &targets, [false; 2]).0
+            }
+
+            fn linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::linear_forward(x, w)
+            }
+
+            fn linear_normed(
+                y: FloatTensor<Self>,
+                w: FloatTensor<Self>,
+                _: FloatTensor<Self>,
+                _: FloatTensor<Self>,
+                _: f32,
+            ) -> FloatTensor<Self> {
+                Self::linear_forward(y, w)
+            }
+
+            fn linear_gated(y: FloatTensor<Self>, w: FloatTensor<Self>, _: FloatTensor<Self>, _: Activation) -> FloatTensor<Self> {
+                Self::linear_forward(y, w)
+            }
+        }
+    };
+}
+untracked!(Flex);
+#[cfg(feature = "cuda")]
+untracked!(burn::backend::Cube);
 
 // ---- gradients -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ use burn::{
     module::{Module, ModuleMapper, Param},
     tensor::{Device, Gradients, Tensor, TensorData},
 };
+use rayon::prelude::*;
 
 use crate::{CausalLm, Error, ModelConfig, Result, kernels::attention::AttentionSpec, model::DecoderLayer};
 
@@ -112,15 +113,16 @@ fn param<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -
 /// Writes the transpose of a `rows × cols` block, both row-major within wider matrices, in tiles that stay in the cache.
 fn transpose(matrix: &[f32], stride: usize, (rows, cols): (usize, usize), out: &mut [f32], out_stride: usize) {
     const TILE: usize = 32;
-    for row_tile in (0..rows).step_by(TILE) {
-        for col_tile in (0..cols).step_by(TILE) {
+    out.par_chunks_mut(TILE * out_stride).enumerate().for_each(|(at, out)| {
+        let first = at * TILE;
+        for row_tile in (0..rows).step_by(TILE) {
             for row in row_tile..(row_tile + TILE).min(rows) {
-                for col in col_tile..(col_tile + TILE).min(cols) {
-                    out[col * out_stride + row] = matrix[row * stride + col];
+                for col in first..(first + TILE).min(cols) {
+                    out[(col - first) * out_stride + row] = matrix[row * stride + col];
                 }
             }
         }
-    }
+    });
 }
 
 /// Names of a layer's norms. Families with norms on both sides call the one before the feed-forward block differently.

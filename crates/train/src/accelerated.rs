@@ -1,15 +1,17 @@
 //! A fine-tune whose weights, gradients and optimizer live on a GPU: the trainer's side of [`potstill_cuda`].
 //!
-//! The model on the host only lends its shape; its weights are brought up to date when the run ends. A program without the
-//! feature `cuda` has the type, but never a value of it: the device's name was refused before.
+//! It computes what [`refusal`] does not name; burn's own backend computes the rest on the same GPU. The model on the host
+//! only lends its shape; its weights are brought up to date when the run ends. A program without the feature `cuda` has
+//! the type, but never a value of it: the device's name was refused before.
 
 #[cfg(feature = "cuda")]
 mod native {
-    use potstill_cuda::{AdamW as Step, Batch, Shape, Trainer};
-    use potstill_model::{Activation, CausalLm, ModelConfig, rope::RopeTable};
+    use potstill_cuda::{AdamW as Step, Batch, Error::Unsupported, Trainer};
+    use potstill_model::{CausalLm, ModelConfig, gpu};
 
     use crate::adamw::{AdamW, Moments};
     use crate::batch::MicroBatch;
+    use crate::config::{ComputeType, OptimizerKind, SftConfig};
     use crate::device;
     use crate::engine::LossSum;
     use crate::error::Result;
@@ -24,7 +26,8 @@ mod native {
         /// Takes a model in f32, and the moments of a run that goes on, to the GPU of this name.
         pub(crate) fn new(name: &str, model: &CausalLm, moments: Option<&Moments>) -> Result<Self> {
             let kept = moments.map(|moments| (&moments.first[..], &moments.second[..]));
-            let trainer = Trainer::new(device::gpu_number(name)?, shape(model.config())?, &copy_values(model), kept)?;
+            let trainer =
+                Trainer::new(device::gpu_number(name)?, gpu::shape(model.config()).map_err(Unsupported)?, &copy_values(model), kept)?;
             Ok(Self { trainer, time: moments.map_or(0, |moments| moments.time) })
         }
 
@@ -79,6 +82,22 @@ mod native {
         }
     }
 
+    /// The first thing about a run that these kernels do not compute, if there is one.
+    pub(crate) fn refusal(config: &SftConfig, model: &ModelConfig) -> Option<String> {
+        let missing = [
+            (config.lora.is_some(), "LoRA"),
+            (config.distill.is_some(), "a teacher's probabilities"),
+            (config.label_smoothing > 0.0, "label smoothing"),
+            (config.z_loss > 0.0, "z-loss"),
+            (config.neftune_alpha > 0.0, "NEFTune"),
+            (config.optimizer != OptimizerKind::Adamw, "another optimizer than AdamW"),
+            (config.activation_checkpointing, "activation checkpointing"),
+            (config.compute == ComputeType::F32, "compute in f32"),
+        ];
+        let named = missing.iter().find(|(present, _)| *present).map(|(_, name)| (*name).to_owned());
+        named.or_else(|| gpu::shape(model).err())
+    }
+
     fn view<'a>(batch: &'a MicroBatch, starts: &'a [i32]) -> Batch<'a> {
         Batch {
             rows: batch.layout.batch(),
@@ -100,50 +119,22 @@ mod native {
         }
         starts
     }
-
-    /// The model's shape; an error names what the GPU's kernels do not have.
-    fn shape(config: &ModelConfig) -> Result<Shape> {
-        let missing = [
-            (config.qk_norm, "a norm on query and key heads (Qwen3, Gemma 3)"),
-            (config.sandwich_norms, "norms after attention and feed-forward (Gemma 3)"),
-            (config.activation != Activation::Silu, "GELU"),
-            (config.embedding_scale.is_some(), "a scaled embedding"),
-            (config.layers.iter().any(|layer| layer.window.is_some()), "windowed attention"),
-            (config.layers.iter().any(|layer| layer.no_rope), "a layer without rotary embedding (SmolLM3)"),
-        ];
-        if let Some((_, name)) = missing.iter().find(|(present, _)| *present) {
-            return Err(potstill_cuda::Error::Unsupported((*name).into()).into());
-        }
-        let positions = config.max_position_embeddings.min(LONGEST);
-        Ok(Shape {
-            vocab: config.vocab_size,
-            hidden: config.hidden_size,
-            inner: config.intermediate_size,
-            layers: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            groups: config.num_key_value_heads,
-            dim: config.head_dim,
-            bias: config.qkv_bias,
-            tied: config.tie_word_embeddings,
-            eps: config.rms_norm_eps as f32,
-            scale: config.attention_scale as f32,
-            angles: RopeTable::new(&config.rope, config.head_dim, positions).rows(0, positions).into_owned(),
-        })
-    }
-
-    /// Positions whose angles are kept on the GPU.
-    const LONGEST: usize = 1 << 16;
 }
 
 #[cfg(not(feature = "cuda"))]
 mod none {
-    use potstill_model::CausalLm;
+    use potstill_model::{CausalLm, ModelConfig};
 
     use crate::adamw::{AdamW, Moments};
     use crate::batch::MicroBatch;
+    use crate::config::SftConfig;
     use crate::device;
     use crate::engine::LossSum;
     use crate::error::Result;
+
+    pub(crate) fn refusal(_: &SftConfig, _: &ModelConfig) -> Option<String> {
+        Some("this program does not contain CUDA".into())
+    }
 
     /// There is none.
     pub(crate) enum Accelerated {}
@@ -152,7 +143,7 @@ mod none {
         pub(crate) fn new(name: &str, _: &CausalLm, _: Option<&Moments>) -> Result<Self> {
             match device::gpu_number(name) {
                 Ok(number) => unreachable!("GPU {number} in a program without CUDA"),
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             }
         }
 
@@ -183,6 +174,6 @@ mod none {
 }
 
 #[cfg(feature = "cuda")]
-pub(crate) use native::Accelerated;
+pub(crate) use native::{Accelerated, refusal};
 #[cfg(not(feature = "cuda"))]
-pub(crate) use none::Accelerated;
+pub(crate) use none::{Accelerated, refusal};

@@ -37,8 +37,10 @@ pub enum Batching {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeType {
-    /// 32-bit floats.
+    /// bf16 where a GPU's kernels compute, f32 elsewhere.
     #[default]
+    Auto,
+    /// 32-bit floats.
     F32,
     /// Weights rounded to bf16 for each pass, with f32 master weights. On the CPU this is emulated: it shows what the
     /// rounding does to a run, and is not faster.
@@ -152,7 +154,7 @@ impl Default for SftConfig {
             batching: Batching::Random,
             lora: None,
             activation_checkpointing: false,
-            compute: ComputeType::F32,
+            compute: ComputeType::Auto,
             distill: None,
             label_smoothing: 0.0,
             z_loss: 0.0,
@@ -251,25 +253,6 @@ impl SftConfig {
         at_least("micro_batch_tokens", self.micro_batch_tokens, 1)?;
         at_least("keep_last", self.keep_last, 1)?;
         self.schedule.validate()
-    }
-
-    /// Refuses what the GPU's trainer does not compute.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] with the first such setting.
-    pub(crate) fn validate_for_gpu(&self) -> Result<()> {
-        let on_the_cpu_alone = [
-            ("lora", self.lora.is_some()),
-            ("distill", self.distill.is_some()),
-            ("label_smoothing", self.label_smoothing > 0.0),
-            ("z_loss", self.z_loss > 0.0),
-            ("neftune_alpha", self.neftune_alpha > 0.0),
-            ("optimizer", self.optimizer != OptimizerKind::Adamw),
-        ];
-        match on_the_cpu_alone.iter().find(|(_, set)| *set) {
-            Some((field, _)) => Err(TrainError::config(field, "set", "it works on the CPU alone; leave it out or set device = \"cpu\"")),
-            None => Ok(()),
-        }
     }
 
     /// Optimizer steps of the whole run for an epoch of `rows` rows. The last batch of an epoch may be smaller.

@@ -152,7 +152,7 @@ impl Engine {
         let pass = Pass { scale: 1.0 / tokens.max(1) as f64, seed, training: true };
         let rounded = self.extras.bf16.then(|| rounded_to_bf16(model));
         let model = rounded.as_ref().unwrap_or(model);
-        if shares_operations(model, batches.len()) {
+        if self.shares_operations(model, batches.len()) {
             let mut gradients = GradientSum::new(model);
             let mut sum = LossSum::default();
             for batch in batches {
@@ -186,7 +186,7 @@ impl Engine {
             Ok(sum)
         };
         let mut total = LossSum::default();
-        if shares_operations(model, batches.len()) {
+        if self.shares_operations(model, batches.len()) {
             for batch in batches {
                 total.add(self.split.run(|| measure(model, batch))?);
             }
@@ -202,6 +202,11 @@ impl Engine {
             total.add(sum);
         }
         Ok(total)
+    }
+
+    /// Whether the threads share single operations rather than take a micro-batch each. A GPU takes one after the other.
+    fn shares_operations(&self, model: &CausalLm, batches: usize) -> bool {
+        batches == 1 || model.config().hidden_size >= WIDE || self.device != Device::flex()
     }
 
     /// Calls `work` with every index below `count`, on all threads; the first error by index wins.
@@ -289,11 +294,6 @@ impl Engine {
         gradients.add(model, &mut loss.mul_scalar(pass.scale).backward());
         Ok(sum)
     }
-}
-
-/// Whether the threads share single operations rather than take a micro-batch each.
-fn shares_operations(model: &CausalLm, batches: usize) -> bool {
-    batches == 1 || model.config().hidden_size >= WIDE
 }
 
 /// Rows of logits that are compared at a time.

@@ -46,14 +46,6 @@ pub enum TrainError {
         /// Ids of the samples of the last skipped step (at most eight).
         samples: String,
     },
-    /// A device that this build or machine does not have.
-    #[error("device {device:?} cannot be used: {reason}")]
-    Device {
-        /// The configured device.
-        device: String,
-        /// Why.
-        reason: String,
-    },
     /// The training state does not fit into memory.
     #[error("training needs about {needed_mb} MB ({parts}), but {available_mb} MB are available; what helps: {hints}")]
     Memory {
@@ -103,13 +95,16 @@ pub enum TrainError {
     /// An error of the model, tokenizer or template.
     #[error(transparent)]
     Model(#[from] potstill_model::Error),
-    /// An error of the GPU.
-    #[cfg(feature = "cuda")]
-    #[error(transparent)]
-    Gpu(#[from] potstill_cuda::Error),
     /// An error of the rows.
     #[error(transparent)]
     Data(#[from] DataError),
+}
+
+#[cfg(feature = "cuda")]
+impl From<potstill_cuda::Error> for TrainError {
+    fn from(error: potstill_cuda::Error) -> Self {
+        Self::Model(error.into())
+    }
 }
 
 impl TrainError {

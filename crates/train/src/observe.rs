@@ -32,6 +32,8 @@ pub enum TrainEvent {
         trained_tokens: u64,
         /// How the samples became documents.
         lengths: LengthCounts,
+        /// Why burn's backend computes on a GPU and not the faster kernels made for it.
+        without_kernels: Option<String>,
     },
     /// An optimizer step.
     Step {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
+use burn::tensor::Device;
 use potstill_model::CausalLm;
 
-use crate::accelerated::Accelerated;
+use crate::accelerated::{self, Accelerated};
 use crate::adamw::{AdamW, clip_factor};
 use crate::batch::{DataOrder, MicroBatch};
 use crate::checkpoint::{self, Exact, State, Tensors};
@@ -33,6 +34,8 @@ pub(crate) struct Run<'a> {
     optimizer: Optimizer,
     /// Weights and optimizer's state of a run on an accelerator.
     accelerated: Option<Accelerated>,
+    /// Why a run on a GPU has none.
+    without_kernels: Option<String>,
     /// Weights at the lowest held-out loss, if they are to be kept.
     best: Option<Vec<Vec<f32>>>,
     corpus: Corpus,
@@ -88,7 +91,9 @@ impl<'a> Run<'a> {
                 (optimizer.moments, best) = (loaded.tensors.moments, loaded.tensors.best);
             }
         }
-        let accelerated = if device::is_cpu(&config.device) {
+        let on_gpu = !device::is_cpu(&config.device);
+        let without_kernels = on_gpu.then(|| accelerated::refusal(config, model.config())).flatten();
+        let accelerated = if !on_gpu || without_kernels.is_some() {
             None
         } else {
             let moments = std::mem::take(&mut optimizer.moments);
@@ -102,6 +107,7 @@ impl<'a> Run<'a> {
             engine,
             optimizer,
             accelerated,
+            without_kernels,
             best,
             held_out,
             probe,
@@ -176,6 +182,7 @@ impl<'a> Run<'a> {
             tokens: self.corpus.documents.iter().map(|document| document.tokens.len() as u64).sum(),
             trained_tokens: self.corpus.documents.iter().map(|document| document.trained() as u64).sum(),
             lengths: self.corpus.counts.clone(),
+            without_kernels: self.without_kernels.clone(),
         }
     }
 
@@ -304,7 +311,7 @@ impl<'a> Run<'a> {
         let Some(probe) = &self.probe else { return Ok(()) };
         let model = match &self.accelerated {
             Some(accelerated) => with_weights(model.valid(), &accelerated.values()?),
-            None => model.valid(),
+            None => model.valid().to_device(&Device::flex()),
         };
         let answers = probe.answers(&model, observer)?;
         let judged: Vec<bool> = answers.iter().filter_map(|answer| answer.correct).collect();

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use potstill_data::Sample;
 use potstill_model::lora::save_adapter;
 
+use crate::accelerated;
 use crate::batch::MicroBatch;
 use crate::config::SftConfig;
 use crate::corpus::Corpus;
@@ -57,9 +58,6 @@ pub fn train(
     config.validate()?;
     let device = device::parse(&config.device)?;
     let threads = if device::is_cpu(&config.device) { config.thread_count() } else { 1 };
-    if !device::is_cpu(&config.device) {
-        config.validate_for_gpu()?;
-    }
     let (corpus, held_out_batches) = documents(config, &student, (samples, held_out), threads, &device)?;
     if device::is_cpu(&config.device) {
         MemoryEstimate::of_run(config, student.model.config(), corpus.longest_row(), threads).check(config, memory::available())?;
@@ -69,6 +67,9 @@ pub fn train(
     let Student { model, tokenizer, template } = student;
     // A base model's own end of text is not what ends a turn of its new template.
     let model = model.with_stop_tokens(corpus.stop_tokens(&tokenizer));
+    // The GPU's own kernels take the weights from the host; whatever else computes needs them where it is.
+    let accelerates = accelerated::refusal(config, model.config()).is_none();
+    let device = if accelerates { Device::flex() } else { device };
     let model = match &config.lora {
         Some(lora) => model.to_device(&device).with_lora(&lora.spec(), config.seed, &device)?,
         None => model.to_device(&device),
@@ -76,7 +77,8 @@ pub fn train(
     let engine = Engine::of_run(config, device, threads)?;
     let (run, model) = Run::start(config, engine, model.train(), corpus, (held_out_batches, probe), places)?;
     let (model, report) = run.work(model, observer)?;
-    let student = finish(config, Student { model: model.valid(), tokenizer, template }, places)?;
+    let model = model.valid().to_device(&Device::flex());
+    let student = finish(config, Student { model, tokenizer, template }, places)?;
     Ok((student, report))
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use common::{Recorder, config, samples, student};
-use potstill_train::{Places, SftConfig, Student, TrainReport, device, train};
+use potstill_train::{ComputeType, LoraConfig, Places, SftConfig, Student, TrainReport, device, train};
 
 fn gpu() -> bool {
     let found = device::parse("cuda:0");
@@ -82,6 +82,28 @@ fn an_interrupted_run_goes_on() {
     println!("resumed: differences {differences:?}");
     assert_eq!(differences.len(), 8);
     assert!(differences.iter().all(|difference| *difference < 1e-3));
+}
+
+#[test]
+fn what_the_kernels_do_not_have_burn_computes() {
+    if !gpu() {
+        return;
+    }
+    let base = SftConfig { max_steps: Some(6), learning_rate: 1e-3, micro_batch_tokens: 600, compute: ComputeType::F32, ..config() };
+    let lora = SftConfig { lora: Some(LoraConfig { rank: 4, ..LoraConfig::default() }), activation_checkpointing: true, ..base.clone() };
+    let terms = SftConfig { label_smoothing: 0.1, z_loss: 1e-3, neftune_alpha: 2.0, packing: true, ..base };
+    for (name, cpu) in [("LoRA", lora), ("terms", terms)] {
+        let gpu = SftConfig { device: "cuda:0".into(), ..cpu.clone() };
+        let folder = tempfile::tempdir().unwrap();
+        let (expected, _) = run(&cpu, &folder.path().join("cpu"), None, None);
+        let began = std::time::Instant::now();
+        let (found, report) = run(&gpu, &folder.path().join("gpu"), None, None);
+        assert!(report.is_some());
+        let differences: Vec<f64> = expected.curve().iter().zip(&found.curve()).map(|(a, b)| (a.1 - b.1).abs()).collect();
+        println!("{name}: {differences:?} in {:.1} s", began.elapsed().as_secs_f64());
+        assert_eq!(differences.len(), 6);
+        assert!(differences.iter().all(|difference| *difference < 2e-3), "{name}: {differences:?}");
+    }
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn failure(error: &TrainError, args: &Args) -> Failure {
             let hint = format!("set them back, or remove `{}` to start anew", args.out.join("work").display());
             Failure::new(CONFIG, error, Some(&hint))
         }
-        TrainError::Config { .. } | TrainError::Device { .. } | TrainError::Memory { .. } => Failure::config(error),
+        TrainError::Config { .. } | TrainError::Memory { .. } | TrainError::Model(potstill_model::Error::Device { .. }) => {
+            Failure::config(error)
+        }
         _ => Failure::new(FAILED, error, None),
     }
 }

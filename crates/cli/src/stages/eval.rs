@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 
 use super::data_error;
 use super::rows::{PART, ROWS};
-use super::train::train_error;
 use super::verify::Graders;
 use crate::app::App;
 
@@ -121,7 +120,7 @@ impl Stage<App> for Eval {
         let mut mistakes: Vec<Mistake> = self.benchmark.iter().filter_map(|file| cx.app.check_file("benchmark", file)).collect();
         mistakes.extend(self.system_prompt.iter().filter_map(|file| cx.app.check_file("system_prompt", file)));
         mistakes.extend(self.teachers.iter().enumerate().filter_map(|(at, name)| cx.app.check_teacher(&format!("teachers.{at}"), name)));
-        mistakes.extend(device::host(&self.device).err().map(|e| Mistake::at("device", e.to_string())));
+        mistakes.extend(device::parse(&self.device).err().map(|e| Mistake::at("device", e.to_string())));
         if self.samples > 1 && self.temperature == 0.0 {
             mistakes.push(
                 Mistake::at("samples", format!("{} greedy attempts are all the same", self.samples))
@@ -280,5 +279,5 @@ fn write(cx: &StageContext<'_, App>, output: &str, meta: &MetaFields, rows: impl
 
 /// The device of the evaluation.
 fn device_of(name: &str) -> Result<burn::tensor::Device, StageError> {
-    device::host(name).map_err(train_error)
+    device::parse(name).map_err(|error| StageError::failed(error.to_string()))
 }

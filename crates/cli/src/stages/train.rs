@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use potstill_curate::{SampleConfig, SampleMaker};
 use potstill_data::{Attempt, RowReader, Sample, read_all};
+use potstill_model::Device;
 use potstill_pipeline::{CheckContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use potstill_train::{Observer, Places, ScratchConfig, SftConfig, Student, TrainError, TrainEvent, device};
 use schemars::JsonSchema;
@@ -128,7 +129,7 @@ impl Train {
     }
 
     fn student(&self, cx: &StageContext<'_, App>, samples: &[Sample], init_seed: u64) -> Result<Student, StageError> {
-        let cpu = device::parse("cpu").map_err(train_error)?;
+        let cpu = Device::flex();
         match (&self.own.student, &self.own.from_scratch, &cx.init_from) {
             (Some(folder), _, None) => Student::load_to_train(&cx.app.model_folder(folder)?, &self.settings, &cpu).map_err(train_error),
             (None, Some(shape), None) => Student::from_scratch(shape, samples, init_seed, &cpu).map_err(train_error),

@@ -16,7 +16,7 @@ use super::segment::{Segment, WriteHalf};
 const GROUP: usize = 64;
 /// … or its first reply has waited this long; what queued up meanwhile goes along, up to [`GROUP_BYTES`]. The shorter,
 /// the fewer replies a kill finds between the wire and the disk; while one group is flushed the next gathers anyway.
-const PATIENCE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_millis(2);
 const GROUP_BYTES: usize = 8 << 20;
 
 /// A frame to write, and where to send its offset once it is on the disk.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use potstill_model::generate::{Batching, Decoder, Decoding, Engine, Finish, Generated, Request, ThinkingBudget, Update};
-use potstill_model::{ChatMessage, Device, RenderOptions, Storage};
+use potstill_model::{ChatMessage, RenderOptions, Storage, device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -25,9 +25,12 @@ use crate::think;
 pub struct LocalConfig {
     /// A Hugging Face folder or a GGUF file; a relative path is relative to the pipeline file.
     pub model: PathBuf,
-    /// How weights are kept: bf16 and int8 decode faster.
+    /// How weights are kept on the CPU: bf16 and int8 decode faster.
     #[serde(default)]
     pub storage: Storage,
+    /// `cpu` or `cuda:N`. A GPU keeps weights in bf16.
+    #[serde(default = "defaults::device", skip_serializing_if = "is_cpu")]
+    pub device: String,
     /// Sequences decoded together.
     #[serde(default = "defaults::batch_size")]
     #[schemars(range(min = 1))]
@@ -60,7 +63,14 @@ pub struct LocalConfig {
     pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
 }
 
+fn is_cpu(device: &String) -> bool {
+    device == "cpu"
+}
+
 mod defaults {
+    pub(super) fn device() -> String {
+        "cpu".into()
+    }
     pub(super) fn batch_size() -> usize {
         16
     }
@@ -94,6 +104,7 @@ impl Local {
         if config.batch_size == 0 || config.choices_per_request == 0 {
             return Err(wrong("batch_size", "batch_size and choices_per_request must be at least 1, found 0"));
         }
+        device::parse(&config.device).map_err(|error| wrong("device", error))?;
         decoding(&config, None).validate().map_err(|error| wrong("local", error))?;
         let unreadable = |error: std::io::Error| wrong("model", format!("`{}` cannot be read: {error}", config.model.display()));
         let hash = content_hash(&config.model).map_err(unreadable)?;
@@ -107,7 +118,7 @@ impl Local {
         let config = self.config.clone();
         let load = || async move {
             let start = move || {
-                let decoder = Decoder::load(&config.model, &Device::flex(), config.storage)?;
+                let decoder = Decoder::load(&config.model, &device::parse(&config.device)?, config.storage)?;
                 let threads =
                     if config.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { config.threads };
                 Engine::start(decoder, Batching { size: config.batch_size, threads })
@@ -233,6 +244,8 @@ impl Generator for Local {
         let mut settings = serde_json::json!(self.config);
         if let Some(fields) = settings.as_object_mut() {
             ["model", "batch_size", "threads", "choices_per_request"].iter().for_each(|key| drop(fields.remove(*key)));
+            // Which GPU it was makes no difference.
+            fields.entry("device").and_modify(|device| *device = "cuda".into());
         }
         serde_json::json!({ "kind": "local", "model": self.hash, "settings": settings })
     }

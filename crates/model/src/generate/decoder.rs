@@ -10,7 +10,11 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
+#[cfg(feature = "cuda")]
+use super::gpu::GpuRunner;
 use super::runner::{CpuRunner, DeviceRunner, Runner, unreadable};
+#[cfg(feature = "cuda")]
+use crate::gpu;
 use crate::{
     CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, SequenceLayout, Tokenizer,
     checkpoint::template_of,
@@ -33,7 +37,18 @@ pub struct Decoder {
 #[derive(Debug)]
 enum Weights {
     Cpu(CpuModel),
-    Device { model: Mutex<CausalLm>, config: ModelConfig, device: Device },
+    /// On a GPU whose kernels have the model; in bf16.
+    #[cfg(feature = "cuda")]
+    Gpu {
+        decoder: Mutex<potstill_cuda::Decoder>,
+        config: ModelConfig,
+    },
+    /// Wherever else burn computes.
+    Device {
+        model: Mutex<CausalLm>,
+        config: ModelConfig,
+        device: Device,
+    },
 }
 
 /// Whether tensors of this device lie in the main memory.
@@ -43,11 +58,18 @@ fn on_cpu(device: &Device) -> bool {
 
 impl Decoder {
     /// Loads a GGUF file or a Hugging Face folder. On the CPU the weights go straight into the layout for decoding, one
-    /// tensor at a time; other devices keep their own precision, so that `storage` must be f32 there.
+    /// tensor at a time. A GPU's kernels keep them in bf16, whatever `storage` says; models that the kernels do not have
+    /// are computed by burn in f32.
     ///
     /// # Errors
     /// As [`gguf::load`] and [`hf::load`].
     pub fn load(path: &Path, device: &Device, storage: Storage) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Some(number) = crate::device::number_of(device)
+            && let Some(decoder) = Self::load_to_gpu(path, number)?
+        {
+            return Ok(decoder);
+        }
         if !on_cpu(device) {
             let Checkpoint { model, tokenizer, template } = Checkpoint::load(path, device)?;
             return Self::new(&model, tokenizer, template, storage);
@@ -58,12 +80,35 @@ impl Decoder {
         Ok(Self { tokenizer, template, weights: Arc::new(Weights::Cpu(model)) })
     }
 
+    /// A model on a GPU whose kernels have it; `None` where they do not.
+    #[cfg(feature = "cuda")]
+    fn load_to_gpu(path: &Path, number: usize) -> Result<Option<Self>> {
+        let load = |config: &ModelConfig, source: &mut dyn Source| match gpu::shape(config) {
+            Ok(shape) => gpu::load(config, shape, source, number).map(|decoder| Some((decoder, config.clone()))),
+            Err(_) => Ok(None),
+        };
+        let (model, tokenizer, template) =
+            if crate::checkpoint::is_gguf(path) { gguf::load_with(path, load)? } else { hf::load_with(path, load)? };
+        Ok(model.map(|(decoder, config)| {
+            let weights = Weights::Gpu { decoder: Mutex::new(decoder), config };
+            Self { tokenizer, template, weights: Arc::new(weights) }
+        }))
+    }
+
     /// Lays a copy of a model's weights out for generating.
     ///
     /// # Errors
     /// When weights cannot be read from the device, or `storage` is not f32 on another device than the CPU.
     pub fn new(model: &CausalLm, tokenizer: Tokenizer, template: Option<ChatTemplate>, storage: Storage) -> Result<Self> {
         let device = model.embed_tokens.val().device();
+        #[cfg(feature = "cuda")]
+        if let Some(number) = crate::device::number_of(&device)
+            && let Ok(shape) = gpu::shape(model.config())
+        {
+            let decoder = Mutex::new(gpu::copy(model, shape, number)?);
+            let weights = Weights::Gpu { decoder, config: model.config().clone() };
+            return Ok(Self { tokenizer, template, weights: Arc::new(weights) });
+        }
         let weights = if on_cpu(&device) {
             Weights::Cpu(CpuModel::of(model, storage)?)
         } else if storage == Storage::F32 {
@@ -81,6 +126,8 @@ impl Decoder {
     pub fn config(&self) -> &ModelConfig {
         match &*self.weights {
             Weights::Cpu(model) => model.config(),
+            #[cfg(feature = "cuda")]
+            Weights::Gpu { config, .. } => config,
             Weights::Device { config, .. } => config,
         }
     }
@@ -121,6 +168,8 @@ impl Decoder {
     pub fn bytes_per_step(&self) -> Option<usize> {
         match &*self.weights {
             Weights::Cpu(model) => Some(model.bytes()),
+            #[cfg(feature = "cuda")]
+            Weights::Gpu { .. } => None,
             Weights::Device { .. } => None,
         }
     }
@@ -140,6 +189,11 @@ impl Decoder {
     pub(super) fn runner(&self, slots: usize, threads: usize) -> Result<Box<dyn Runner + '_>> {
         Ok(match &*self.weights {
             Weights::Cpu(model) => Box::new(CpuRunner::new(model, slots, threads)?),
+            #[cfg(feature = "cuda")]
+            Weights::Gpu { decoder, config } => {
+                let decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+                Box::new(GpuRunner::new(decoder, slots, config.max_position_embeddings)?)
+            }
             Weights::Device { model, device, .. } => {
                 let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 Box::new(DeviceRunner::new(model, slots, device))

@@ -140,11 +140,6 @@ impl Decoding {
 }
 
 impl Decoding {
-    /// Whether always the most probable token is taken, as the model gives it, and nothing else is asked of the logits.
-    pub(crate) fn is_greedy(&self) -> bool {
-        self.temperature == 0.0 && self.repetition_penalty == 1.0 && self.logprobs.is_none()
-    }
-
     /// Marks of thinking may be special tokens, so a budget for thinking has them printed.
     pub(crate) fn prints_special(&self) -> bool {
         self.special_tokens || self.thinking.is_some()

@@ -8,6 +8,8 @@ mod cache;
 mod decoder;
 mod decoding;
 mod engine;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod runner;
 mod sampling;
 mod scheduler;

@@ -21,12 +21,25 @@ pub(crate) trait Runner {
     /// `[steps, vocab]`.
     fn forward(&mut self, tokens: &[u32], steps: &[Step], logits: bool) -> Result<Vec<f32>>;
 
-    /// As [`forward`](Self::forward), but returns the most probable token after each step, where that is cheaper than
-    /// handing out a vocabulary of logits; `None` where it is not, and nothing was fed.
-    fn best(&mut self, tokens: &[u32], steps: &[Step]) -> Result<Option<Vec<u32>>> {
-        let _ = (tokens, steps);
+    /// As [`forward`](Self::forward), but draws the token after each step, where that is cheaper than handing out a
+    /// vocabulary of logits; `None` where it is not: nothing was fed, and `draws` was not called. With `greedy` all draws take
+    /// the most probable token.
+    fn choose(&mut self, tokens: &[u32], steps: &[Step], greedy: bool, draws: &mut dyn FnMut() -> Vec<Draw>) -> Result<Option<Vec<u32>>> {
+        let _ = (tokens, steps, greedy, draws);
         Ok(None)
     }
+}
+
+/// How a token is drawn; see [`Decoding`](super::Decoding).
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU hands out logits; only a GPU draws"))]
+pub(crate) struct Draw {
+    pub(crate) temperature: f32,
+    pub(crate) top_p: f32,
+    pub(crate) min_p: f32,
+    pub(crate) top_k: usize,
+    /// Where the token is taken in the sum over what is left of the distribution, 0 to 1.
+    pub(crate) at: f32,
 }
 
 /// The CPU.
@@ -93,7 +106,10 @@ impl Runner for DeviceRunner {
     }
 
     /// One number per sequence crosses to the host instead of a vocabulary.
-    fn best(&mut self, tokens: &[u32], steps: &[Step]) -> Result<Option<Vec<u32>>> {
+    fn choose(&mut self, tokens: &[u32], steps: &[Step], greedy: bool, _: &mut dyn FnMut() -> Vec<Draw>) -> Result<Option<Vec<u32>>> {
+        if !greedy {
+            return Ok(None);
+        }
         let best = self.feed(tokens, steps).argmax(1).try_into_data().map_err(unreadable)?;
         Ok(Some(best.iter::<u32>().collect()))
     }

@@ -136,18 +136,21 @@ impl<'a> Scheduler<'a> {
         if steps.is_empty() {
             return Ok(());
         }
-        let best = if self.active.iter_mut().filter(ready).all(|sequence| sequence.takes_best()) {
-            self.runner.best(&tokens, &steps)?
+        let chosen = if self.active.iter_mut().filter(ready).all(|sequence| sequence.is_plain()) {
+            let greedy = self.active.iter_mut().filter(ready).all(|sequence| sequence.group.decoding.temperature == 0.0);
+            let Self { active, runner, .. } = self;
+            let mut draws = || active.iter_mut().filter(ready).map(Sequence::draw).collect();
+            runner.choose(&tokens, &steps, greedy, &mut draws)?
         } else {
             None
         };
-        let mut logits = if best.is_none() { self.runner.forward(&tokens, &steps, true)? } else { Vec::new() };
+        let mut logits = if chosen.is_none() { self.runner.forward(&tokens, &steps, true)? } else { Vec::new() };
         let mut rows = logits.chunks_exact_mut(self.decoder.config().vocab_size);
         for (index, sequence) in self.active.iter_mut().filter(ready).enumerate() {
             sequence.cached += 1;
             let cached = sequence.cached;
-            match (&best, rows.next()) {
-                (Some(best), _) => sequence.push(best[index], false, self.decoder)?,
+            match (&chosen, rows.next()) {
+                (Some(chosen), _) => sequence.push(chosen[index], false, self.decoder)?,
                 (None, Some(row)) => sequence.advance(row, self.decoder)?,
                 (None, None) => {}
             }

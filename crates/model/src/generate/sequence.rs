@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Decoder, Decoding, Finish, Generated, TokenLogprob, sampling,
+    Decoder, Decoding, Finish, Generated, TokenLogprob,
+    runner::Draw,
+    sampling,
     text::{GrowingText, certain, find_any},
 };
 use crate::{Result, ThinkingBudget};
@@ -101,9 +103,16 @@ impl Sequence {
         self.cached + 1 == self.tokens.len()
     }
 
-    /// Whether the most probable token is all that it needs next.
-    pub(super) fn takes_best(&self) -> bool {
-        self.group.decoding.is_greedy() && self.forced.is_empty()
+    /// Whether the next token is drawn from the logits as they are, and nothing else is asked of them.
+    pub(super) fn is_plain(&self) -> bool {
+        let decoding = &self.group.decoding;
+        self.forced.is_empty() && decoding.repetition_penalty == 1.0 && decoding.logprobs.is_none()
+    }
+
+    /// How the next token is to be drawn; takes one number from the sequence's generator, unless there is nothing to draw.
+    pub(super) fn draw(&mut self) -> Draw {
+        let &Decoding { temperature, top_p, min_p, top_k, .. } = &*self.group.decoding;
+        Draw { temperature, top_p, min_p, top_k, at: if temperature == 0.0 { 0.0 } else { self.rng.random() } }
     }
 
     fn new_tokens(&self) -> &[u32] {

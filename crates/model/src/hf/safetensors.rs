@@ -9,6 +9,7 @@ use std::{
 };
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -25,8 +26,8 @@ use crate::{
 
 const INDEX: &str = "model.safetensors.index.json";
 const LARGEST_INDEX: u64 = 64 << 20;
-/// Bytes read at a time; a multiple of every type's size.
-const PIECE: usize = 1 << 20;
+/// Elements read at a time.
+const PIECE: usize = 1 << 18;
 
 /// How weights are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,7 +101,7 @@ impl Shard {
             return Err(broken(format!("has the shape {:?}, the configuration needs {shape:?}", info.shape)));
         }
         let values = self.decode(name, info)?;
-        match values.iter().position(|value| !value.is_finite()) {
+        match values.par_iter().position_first(|value| !value.is_finite()) {
             Some(index) => Err(broken(format!("holds {} at element {index}", values[index]))),
             None => Ok(values),
         }
@@ -108,30 +109,34 @@ impl Shard {
 }
 
 impl Shard {
-    /// A tensor's elements, read in pieces, so that beside the tensor itself nothing large is in memory.
+    /// A tensor's elements, read in pieces by all cores, so that beside the tensor itself nothing large is in memory.
     fn decode(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
         let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; PIECE.min(end - start)];
-        let mut values = Vec::with_capacity(info.shape.iter().product());
-        for at in (start..end).step_by(PIECE) {
-            let bytes = &mut bytes[..PIECE.min(end - at)];
-            self.file.read_exact_at(bytes, self.data + at as u64).map_err(|error| Error::io(&self.path, error))?;
-            if !decode(bytes, info.dtype, &mut values) {
-                let problem = format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype);
-                return Err(Error::weights(name, problem));
+        let mut values = vec![0.0; info.shape.iter().product()];
+        let width = (end - start).checked_div(values.len()).unwrap_or(0);
+        values.par_chunks_mut(PIECE).enumerate().try_for_each(|(index, values)| {
+            let mut bytes = vec![0; values.len() * width];
+            let at = self.data + (start + index * PIECE * width) as u64;
+            self.file.read_exact_at(&mut bytes, at).map_err(|error| Error::io(&self.path, error))?;
+            if decode(&bytes, info.dtype, values) {
+                return Ok(());
             }
-        }
+            Err(Error::weights(name, format!("has the type {:?}; F32, F16, BF16 and F64 are supported", info.dtype)))
+        })?;
         Ok(values)
     }
 }
 
-/// Appends the elements of whole bytes; `false` for a type that is not read.
-fn decode(bytes: &[u8], dtype: Dtype, out: &mut Vec<f32>) -> bool {
+/// Reads elements from their bytes; `false` for a type that is not read.
+fn decode(bytes: &[u8], dtype: Dtype, out: &mut [f32]) -> bool {
+    fn each<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+        out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, &bytes)| *out = read(bytes));
+    }
     match dtype {
-        Dtype::F32 => out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
-        Dtype::F16 => out.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
-        Dtype::BF16 => out.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
-        Dtype::F64 => out.extend(bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32)),
+        Dtype::F32 => each(bytes, out, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        Dtype::F64 => each(bytes, out, |bytes| f64::from_le_bytes(bytes) as f32),
         _ => return false,
     }
     true

@@ -21,7 +21,7 @@ use crate::{
 const CHUNK_ELEMENTS: usize = 1 << 24;
 const CHUNK_ROWS: usize = 256;
 /// Probability below which the unknown rest of a distribution is taken for nothing.
-const NO_REST: f32 = 1e-6;
+pub(crate) const NO_REST: f32 = 1e-6;
 
 /// What one pass gives.
 pub(crate) struct Loss {

@@ -6,8 +6,8 @@ use crate::{config::Activation, parallel};
 /// Rows per block where threads share the work.
 const ROWS: usize = 32;
 
-const CUBIC: f32 = 0.044_715;
-const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+pub(crate) const CUBIC: f32 = 0.044_715;
+pub(crate) const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
 /// `[n, 2·width]` to `[n, width]`.
 pub(crate) fn forward(gate_up: &[f32], width: usize, activation: Activation) -> Vec<f32> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::queueing::{Advice, Queueing};
 
 /// At the start requests are let out in steps, so that the first 429 arrives before thousands are on the wire.
-const FIRST: usize = 64;
+const FIRST: usize = 128;
 const STEP: Duration = Duration::from_millis(20);
 
 /// The share of requests that a server may turn away without being cut: some do at random, whatever their load.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::error::{Result, TrainError};
+use crate::{Error, Result};
 
 /// Whether the name means the CPU.
 #[must_use]
@@ -10,26 +10,23 @@ pub fn is_cpu(name: &str) -> bool {
     name == "cpu"
 }
 
-/// Where a model lives on the host for a device of this name: `cpu`, `cuda` (the first GPU) or `cuda:N`. What a GPU
-/// computes it takes from there and brings back.
+/// The device of this name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
 ///
 /// # Errors
-/// [`TrainError::Device`] for an unknown name, for a GPU that is not there, and for any GPU in a program that was built
+/// [`Error::Device`] for an unknown name, for a GPU that is not there, and for any GPU in a program that was built
 /// without the feature `cuda`.
 pub fn parse(name: &str) -> Result<Device> {
-    if !is_cpu(name) {
-        gpu_number(name)?;
-    }
-    Ok(Device::flex())
+    if is_cpu(name) { Ok(Device::flex()) } else { gpu_number(name).map(gpu) }
 }
 
-/// The device of this name for what computes on the CPU alone.
-///
-/// # Errors
-/// As [`parse`]; also for a GPU that is there.
-pub fn host(name: &str) -> Result<Device> {
-    let device = parse(name)?;
-    if is_cpu(name) { Ok(device) } else { refuse(name, "this runs on the CPU alone; set device = \"cpu\"") }
+#[cfg(feature = "cuda")]
+fn gpu(number: usize) -> Device {
+    Device::cuda(number)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(number: usize) -> Device {
+    unreachable!("GPU {number} in a program without CUDA")
 }
 
 /// The number of the GPU of this name.
@@ -49,7 +46,14 @@ pub fn gpu_number(name: &str) -> Result<usize> {
 }
 
 fn refuse<T>(name: &str, reason: &str) -> Result<T> {
-    Err(TrainError::Device { device: name.into(), reason: reason.into() })
+    Err(Error::Device { device: name.into(), reason: reason.into() })
+}
+
+/// The number of the GPU that a device is, if it is one of NVIDIA's.
+#[cfg(feature = "cuda")]
+pub(crate) fn number_of(device: &Device) -> Option<usize> {
+    let device = device.clone().without_autodiff();
+    (0..potstill_cuda::devices()).find(|&number| Device::cuda(number) == device)
 }
 
 #[cfg(feature = "cuda")]
@@ -76,7 +80,6 @@ mod tests {
         for (name, part) in [("gpu", "must be cpu, cuda or cuda:N"), ("cuda:x", "number of the GPU"), ("cuda0", "number of the GPU")] {
             assert!(parse(name).unwrap_err().to_string().contains(part), "{name}");
         }
-        assert!(host("cpu").is_ok() && host("cuda").is_err());
         for name in ["cuda", "cuda:999"] {
             let expected = if cfg!(feature = "cuda") { "GPU" } else { "not built into" };
             match parse(name) {
