@@ -45,6 +45,7 @@ version = 1
 name = "sums"
 about = "Sums."
 homepage = "https://example.org"
+rows = 80
 [licence]
 name = "CC0-1.0"
 [hub]
@@ -68,10 +69,11 @@ fn a_run_fetches_the_dataset_that_a_manifest_names() {
     hubbed.fake.with(|hub| hub.repos.get_mut("datasets/me/sums").expect("the repo").private = true);
     hubbed.bench.write("sums.toml", MANIFEST);
     hubbed.bench.write("p.toml", PIPELINE);
-    // Looking at a pipeline fetches nothing: `check` is content, `plan` says what is missing and what gets it.
+    // Looking at a pipeline fetches nothing: `check` is content, `plan` counts as the manifest does and says what is missing.
     assert_eq!(hubbed.run(&["check", "p.toml"]).code, 0);
     let plan = hubbed.run(&["plan", "p.toml"]);
-    assert!(plan.code == 2 && plan.stderr.contains("potstill fetch"), "{}", plan.stderr);
+    assert!(plan.code == 0 && plan.stderr.contains("not here yet: sums") && plan.stderr.contains("potstill fetch"), "{}", plan.stderr);
+    assert!(plan.stdout.contains("80"), "{}", plan.stdout);
     assert_eq!(hubbed.fake.with(|hub| hub.log.len()), 0);
     let run = ["run", "p.toml", "--store", "store", "--json", "out.json"];
     let refused = hubbed.ran(hubbed.command(&run, false));

@@ -1,16 +1,19 @@
 //! What stages share: the pipeline's folder, the teachers, the runtime; the only place that reads the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use potstill_data::source::Source as Table;
 use potstill_data::{Manifest, SourceSpec};
 use potstill_generate::journal::Journal;
 use potstill_generate::{GenerateError, Generator};
 use potstill_pipeline::{Mistake, StageError, Teachers, near};
+use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::hub::{self, ModelId};
+use crate::stages::rows::content_hash;
 use crate::stages::{data_error, generate_error};
 use crate::teachers::Teacher;
 
@@ -27,6 +30,8 @@ pub(crate) struct App {
     generators: Mutex<BTreeMap<String, Arc<dyn Generator>>>,
     /// Journals that a stage has open, so that stages that run at once share one index.
     journals: Mutex<BTreeMap<PathBuf, Weak<Journal>>>,
+    /// Datasets that a look at the pipeline met and that are not here yet.
+    unfetched: Mutex<BTreeSet<String>>,
     /// Threads that one computing stage may use.
     pub(crate) threads: usize,
     /// Whether missing datasets and models are fetched: a run does, looking at a pipeline does not.
@@ -50,6 +55,7 @@ impl App {
             store: None,
             generators: Mutex::default(),
             journals: Mutex::default(),
+            unfetched: Mutex::default(),
             threads,
             fetches: false,
         })
@@ -197,22 +203,55 @@ impl App {
         spec.path.is_none() && manifest.is_some_and(|manifest| hub::is_missing(&manifest))
     }
 
+    /// What decides the rows of a dataset: its settings and the content of its files, which a run fetches if they are not
+    /// here. Nobody else fetches them: then what a stage makes of them counts as unknown, see [`App::unfetched`].
+    ///
+    /// # Errors
+    /// The files cannot be fetched or read.
+    pub(crate) fn dataset_identity(&self, spec: &SourceSpec) -> Result<Value, StageError> {
+        if let Some(manifest) = self.unfetched_manifest(spec)? {
+            if !self.fetches {
+                let settings = json!({ "settings": spec, "unfetched": manifest.name });
+                self.unfetched.lock().unwrap_or_else(PoisonError::into_inner).insert(manifest.name);
+                return Ok(settings);
+            }
+            hub::dataset(self.runtime(), &hub::open()?, &manifest)?;
+        }
+        let resolved = spec.resolve(&self.base).map_err(data_error)?;
+        let table = Table::open(spec, &self.base).map_err(data_error)?;
+        let hashes = table.files().iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = table.files().iter().filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
+        // Without a name, rows carry the file's; otherwise only the content counts, not where it lies.
+        let names = resolved.name.is_none().then_some(names);
+        Ok(json!({ "settings": SourceSpec { path: None, ..resolved }, "files": hashes, "names": names }))
+    }
+
     /// Sees to it that the files of a dataset are there.
     ///
     /// # Errors
-    /// They are not and cannot be fetched, or must not be because nothing runs.
+    /// They are not and cannot be fetched.
     pub(crate) fn ensure_dataset(&self, spec: &SourceSpec) -> Result<(), StageError> {
-        let Some(written) = &spec.dataset else { return Ok(()) };
-        let path = self.base.join(written);
-        let manifest = Manifest::load(&path).map_err(data_error)?;
-        if spec.path.is_some() || !hub::is_missing(&manifest) {
-            return Ok(());
+        match self.unfetched_manifest(spec)? {
+            Some(manifest) => hub::dataset(self.runtime(), &hub::open()?, &manifest).map(drop),
+            None => Ok(()),
         }
-        if self.fetches {
-            return hub::dataset(self.runtime(), &hub::open()?, &manifest).map(drop);
-        }
-        let hint = format!("`potstill run` fetches them, and so does `potstill fetch {}`", path.display());
-        Err(StageError::config(format!("the files of the dataset {} are not here yet", manifest.name)).hint(hint))
+    }
+
+    /// The rows of a dataset that is not here yet, as its manifest tells.
+    pub(crate) fn published_rows(&self, spec: &SourceSpec) -> Option<u64> {
+        let rows = self.unfetched_manifest(spec).ok()??.rows?;
+        Some(rows.saturating_sub(spec.skip.unwrap_or(0)).min(spec.limit.unwrap_or(rows)))
+    }
+
+    /// The datasets that were looked at and are not here yet, by name.
+    pub(crate) fn unfetched(&self) -> Vec<String> {
+        self.unfetched.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn unfetched_manifest(&self, spec: &SourceSpec) -> Result<Option<Manifest>, StageError> {
+        let Some(written) = spec.dataset.as_ref().filter(|_| spec.path.is_none()) else { return Ok(None) };
+        let manifest = Manifest::load(&self.base.join(written)).map_err(data_error)?;
+        Ok(hub::is_missing(&manifest).then_some(manifest))
     }
 
     /// The text of a prompt file.

@@ -10,13 +10,19 @@ use crate::app::App;
 use crate::teachers::count;
 
 /// Rows that are looked at for a mean.
-const LOOKED_AT: usize = 500;
+pub(crate) const LOOKED_AT: usize = 500;
 /// What a chat template puts around the turns of a chat, in tokens.
 const AROUND: f64 = 16.0;
 
 /// A stage that passes its input rows on, or fewer of them.
 pub(crate) fn passed_on(cx: &EstimateContext<'_, App>) -> Estimate {
     Estimate { rows: rows(cx), row_tokens: mean(cx), ..Estimate::default() }
+}
+
+/// A stage that passes at most `most` of its input rows on.
+pub(crate) fn at_most(cx: &EstimateContext<'_, App>, most: Option<u64>) -> Estimate {
+    let passed = passed_on(cx);
+    Estimate { rows: passed.rows.map(|rows| rows.min(most.unwrap_or(rows))).or(most), ..passed }
 }
 
 /// The rows of all inputs.

@@ -9,6 +9,7 @@
 //! Numbers are never folded together: "add 3 and 4" does not contaminate "add 3 and 5". A match removes the problem
 //! with all its rows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -106,16 +107,45 @@ pub struct Index {
     items: Vec<Item>,
     /// N-gram to the items (and the byte where it begins in each) that hold it.
     grams: FxHashMap<u64, Vec<(u32, u32)>>,
-    /// One bit per n-gram hash: most words of a clean text are dismissed by one look at a small table.
-    bloom: Vec<u64>,
+    /// Most words of a clean text are dismissed by one look at a small table.
+    known_grams: Bloom,
     equal: FxHashMap<u128, u32>,
     bands: Bands,
+    /// The n-grams of the near rule, whichever item holds them.
+    near_grams: Bloom,
     near: FxHashMap<(u32, u64), Vec<u32>>,
     near_sets: Vec<Box<[u32]>>,
 }
 
-/// Bits of the first look, as a power of two: 2^20 bits are 128 KB.
-const BLOOM_BITS: u32 = 20;
+/// A set of hashes that errs by taking in a few too many: three bits of one word for each, in 256 KB that stay in a
+/// core's own cache.
+#[derive(Debug)]
+struct Bloom(Vec<u64>);
+
+impl Bloom {
+    /// The number of words, as a power of two.
+    const WORDS: u32 = 15;
+
+    fn new() -> Self {
+        Self(vec![0; 1 << Self::WORDS])
+    }
+
+    fn place(hash: u64) -> (usize, u64) {
+        let bits = (1 << (hash & 63)) | (1 << ((hash >> 6) & 63)) | (1 << ((hash >> 12) & 63));
+        ((hash >> (64 - Self::WORDS)) as usize, bits)
+    }
+
+    fn insert(&mut self, hash: u64) {
+        let (word, bits) = Self::place(hash);
+        self.0[word] |= bits;
+    }
+
+    #[inline]
+    fn may_hold(&self, hash: u64) -> bool {
+        let (word, bits) = Self::place(hash);
+        self.0[word] & bits == bits
+    }
+}
 
 impl Index {
     /// An empty index.
@@ -141,9 +171,10 @@ impl Index {
             benchmarks: Vec::new(),
             items: Vec::new(),
             grams: FxHashMap::default(),
-            bloom: vec![0; 1 << (BLOOM_BITS - 6)],
+            known_grams: Bloom::new(),
             equal: FxHashMap::default(),
             bands: Bands::of(config.near.max(0.1)),
+            near_grams: Bloom::new(),
             near: FxHashMap::default(),
             near_sets: Vec::new(),
         })
@@ -164,7 +195,7 @@ impl Index {
             let mut starts = Starts::new(self.config.ngram as usize);
             words(text, |word, from, _| {
                 if let Some((gram, start)) = starts.push(word, from) {
-                    self.bloom[bloom_word(gram)] |= bloom_bit(gram);
+                    self.known_grams.insert(gram);
                     let holders = self.grams.entry(gram).or_default();
                     if holders.last().is_none_or(|(last, _)| *last != item) {
                         holders.push((item, start as u32));
@@ -176,6 +207,7 @@ impl Index {
         if self.config.near > 0.0 {
             let (mut grams, mut bins, mut keys) = (Vec::new(), Vec::new(), Vec::new());
             shingles(text, NEAR_NGRAM, &mut grams);
+            grams.iter().for_each(|gram| self.near_grams.insert(*gram));
             self.bands.keys(&grams, &mut bins, &mut keys);
             for (band, key) in keys.into_iter().enumerate() {
                 self.near.entry((band as u32, key)).or_default().push(item);
@@ -222,7 +254,7 @@ impl Index {
             let Some((gram, start)) = starts.push(word, from) else {
                 return;
             };
-            if found.is_some() || self.bloom[bloom_word(gram)] & bloom_bit(gram) == 0 {
+            if !self.known_grams.may_hold(gram) || found.is_some() {
                 return;
             }
             for (item, at) in self.grams.get(&gram).into_iter().flatten() {
@@ -246,26 +278,26 @@ impl Index {
         }
         let (mut grams, mut bins, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         shingles(prompt, NEAR_NGRAM, &mut grams);
+        let known = grams.iter().filter(|gram| self.near_grams.may_hold(**gram)).count();
+        if known == 0 {
+            return None;
+        }
+        // An item that is similar enough holds this share of the prompt's n-grams: without it no sketch is needed.
+        let set = set_of(&grams);
+        if known as f64 + 1e-6 < self.config.near * set.len() as f64 {
+            return None;
+        }
         self.bands.keys(&grams, &mut bins, &mut keys);
         let in_band = |(band, key): (usize, &u64)| self.near.get(&(band as u32, *key)).into_iter().flatten();
         let mut near: Vec<u32> = keys.iter().enumerate().flat_map(in_band).copied().collect();
         near.sort_unstable();
         near.dedup();
-        let set = set_of(&grams);
         let fits = |item: &u32| {
             let i = *item as usize;
             jaccard(&set, &self.near_sets[i], self.config.near).is_some() && numbers(prompt) == numbers(&self.items[i].text)
         };
         near.into_iter().find(fits).map(|item| (Rule::Near, item))
     }
-}
-
-fn bloom_word(gram: u64) -> usize {
-    (gram >> (64 - BLOOM_BITS + 6)) as usize
-}
-
-fn bloom_bit(gram: u64) -> u64 {
-    1 << ((gram >> (64 - BLOOM_BITS)) & 63)
 }
 
 /// Rolling n-grams that know where they begin.
@@ -376,7 +408,7 @@ impl<'i> Decontaminator<'i> {
             return;
         }
         let prompt = row.prompt();
-        let reply = if self.index.config.replies { row.reply() } else { String::new() };
+        let reply = if self.index.config.replies { row.reply() } else { Cow::Borrowed("") };
         let key = text_key(&prompt);
         let known = self.last_prompt.replace(key) == Some(key);
         let found = if known { self.index.by_ngram(&reply) } else { self.index.find(&prompt, &reply) };

@@ -6,24 +6,11 @@ use potstill_data::Sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Keyed, check_column};
+use crate::columns::Keyed;
 use crate::decision::{Decision, Decisions};
 use crate::error::{CurateError, nearest};
+use crate::quota::Quota;
 use crate::text::seeded_rank;
-
-/// At most so many rows of each value of a column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Quota {
-    /// The column: `source`, `domain` (of samples: `meta.domain`), …
-    pub by: String,
-    /// At most so many rows of each value, if nothing else is said in `max`.
-    #[serde(default)]
-    pub each: Option<u64>,
-    /// At most so many rows of the named values; rows without a value are called `none`.
-    #[serde(default)]
-    pub max: BTreeMap<String, u64>,
-}
 
 /// The `mix` stage's settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +24,7 @@ pub struct MixConfig {
     /// How often one row may stand in the mix, at most; 1 repeats none.
     #[schemars(range(min = 1))]
     pub max_repeats: Option<u32>,
-    /// At most so many rows of each value of a column, before shares are drawn.
+    /// At most so many rows of each value of a column, or of several, before shares are drawn.
     pub quota: Option<Quota>,
     /// Rows in the order of the inputs rather than shuffled by the seed.
     pub keep_order: bool,
@@ -91,13 +78,14 @@ struct Entry {
     label: u32,
 }
 
-impl Mixer {
-    /// Checks the settings against the inputs' names and rows of kind `R`.
+impl MixConfig {
+    /// Checks what does not depend on the kind of rows.
     ///
     /// # Errors
-    /// A weight of an unknown input, negative or not finite; all weights 0; counts of 0; an unknown quota column.
-    pub fn new<R: Keyed>(config: &MixConfig, inputs: &[&str], seed: u64) -> Result<Self, CurateError> {
-        for (name, weight) in &config.weights {
+    /// A weight of an unknown input, negative or not finite; all weights 0; counts of 0.
+    pub fn check(&self, inputs: &[&str]) -> Result<(), CurateError> {
+        let wrong = |setting, limit: &str, found: String| CurateError::OutOfRange { setting, limit: limit.into(), found };
+        for (name, weight) in &self.weights {
             if !inputs.contains(&name.as_str()) {
                 return Err(CurateError::Unknown {
                     what: "input",
@@ -107,17 +95,31 @@ impl Mixer {
                 });
             }
             if !(weight.is_finite() && *weight >= 0.0) {
-                return Err(CurateError::OutOfRange { setting: "weights", limit: "0 or more".into(), found: weight.to_string() });
+                return Err(wrong("weights", "0 or more", format!("{weight} for `{name}`")));
             }
         }
-        if !inputs.is_empty() && inputs.iter().all(|i| config.weights.get(*i) == Some(&0.0)) {
-            return Err(CurateError::OutOfRange { setting: "weights", limit: "above 0 for an input".into(), found: "all 0".into() });
+        if !inputs.is_empty() && inputs.iter().all(|i| self.weights.get(*i) == Some(&0.0)) {
+            return Err(wrong("weights", "above 0 for an input", "all 0".into()));
         }
-        if config.max_repeats == Some(0) {
-            return Err(CurateError::OutOfRange { setting: "max_repeats", limit: "at least 1".into(), found: "0".into() });
+        if self.max_repeats == Some(0) {
+            return Err(wrong("max_repeats", "at least 1", "0".into()));
         }
+        if self.rows == Some(0) {
+            return Err(wrong("rows", "at least 1", "0".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Mixer {
+    /// Checks the settings against the inputs' names and rows of kind `R`.
+    ///
+    /// # Errors
+    /// As [`MixConfig::check`]; an unknown quota column.
+    pub fn new<R: Keyed>(config: &MixConfig, inputs: &[&str], seed: u64) -> Result<Self, CurateError> {
+        config.check(inputs)?;
         if let Some(quota) = &config.quota {
-            check_column::<R>(&quota.by, None)?;
+            quota.check::<R>()?;
         }
         Ok(Self {
             config: config.clone(),
@@ -130,7 +132,7 @@ impl Mixer {
 
     /// Takes in the next row of input `input` (by its place in the list given to [`Mixer::new`]).
     pub fn observe<R: Keyed>(&mut self, input: usize, row: &R) {
-        let label = self.config.quota.as_ref().map_or_else(String::new, |q| row.value(&q.by).map_or_else(|| "none".into(), |v| v.label()));
+        let label = self.config.quota.as_ref().map_or_else(String::new, |q| q.label(row));
         let next = self.labels.len() as u32;
         let label = *self.labels.entry(label).or_insert(next);
         let rank = seeded_rank(self.seed, "mix", &row.row_id());
@@ -170,12 +172,8 @@ impl Mixer {
             all.extend(rows.iter().enumerate().map(|(n, e)| (e.rank, input as u32, n as u32)));
         }
         all.sort_unstable();
-        let mut left: Vec<Option<u64>> = vec![None; self.labels.len()];
-        if let Some(quota) = &self.config.quota {
-            for (label, n) in &self.labels {
-                left[*n as usize] = quota.max.get(label).copied().or(quota.each);
-            }
-        }
+        let unlimited = || vec![None; self.labels.len()];
+        let mut left = self.config.quota.as_ref().map_or_else(unlimited, |quota| quota.limits(self.labels.iter()));
         let mut pools = vec![Vec::new(); self.inputs.len()];
         for (_, input, row) in all {
             let (i, r) = (input as usize, row as usize);

@@ -4,6 +4,8 @@
 //! sign that changes what a formula says (`+`, `-`, `=`, `<`, …). Other punctuation parts words and is not seen.
 //! Numbers stay what they are: a filter that folds them together takes templated maths for copies.
 
+use std::collections::BTreeSet;
+
 /// Longest n-gram, in words.
 pub const MAX_NGRAM: usize = 32;
 
@@ -45,8 +47,45 @@ const START: u64 = 0xcbf2_9ce4_8422_2325;
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[inline]
-const fn eat(hash: u64, byte: u64) -> u64 {
-    (hash ^ byte).wrapping_mul(STEP).rotate_left(23)
+const fn eat(hash: u64, part: u64) -> u64 {
+    (hash ^ part).wrapping_mul(STEP).rotate_left(23)
+}
+
+/// A character beyond ASCII as a part of a hash: marked, so that no eight ASCII bytes make the same number.
+#[inline]
+fn beyond(c: char) -> u64 {
+    u64::from(u32::from(c)) | (1 << 63)
+}
+
+/// A bit for every byte of a `u64`: its highest.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The eight bytes at `at` as one number, the first in its lowest bits; zeros beyond the end.
+#[inline]
+fn eight(bytes: &[u8], at: usize) -> u64 {
+    let mut chunk = [0; 8];
+    match bytes.get(at..at + 8) {
+        Some(whole) => chunk.copy_from_slice(whole),
+        None => {
+            let rest = bytes.get(at..).unwrap_or_default();
+            chunk[..rest.len()].copy_from_slice(rest);
+        }
+    }
+    u64::from_le_bytes(chunk)
+}
+
+/// How many of eight bytes, from the first on, are ASCII letters and digits: all eight are looked at together, which
+/// is what makes reading a text fast.
+#[inline]
+const fn letters(chunk: u64) -> usize {
+    let low = chunk & !HIGH;
+    // Adding to seven bits sets the eighth exactly where the byte reaches a bound, and never carries into the next.
+    let lower = low | (0x20 * ONES);
+    let letter = (lower + (0x80 - b'a' as u64) * ONES) & !(lower + (0x7f - b'z' as u64) * ONES);
+    let digit = (low + (0x80 - b'0' as u64) * ONES) & !(low + (0x7f - b'9' as u64) * ONES);
+    let other = !((letter | digit) & !chunk) & HIGH;
+    (other.trailing_zeros() / 8) as usize
 }
 
 /// Calls `word(hash, start, end)` for every word; `start..end` are its bytes in the text.
@@ -71,31 +110,35 @@ pub fn words(text: &str, mut word: impl FnMut(u64, usize, usize)) {
 fn word_at(text: &str, start: usize, word: &mut impl FnMut(u64, usize, usize)) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut hash) = (start, START);
-    while let Some(byte) = bytes.get(at) {
-        match CLASS[usize::from(*byte)] {
-            // Setting this bit lowers letters and leaves digits as they are.
-            WORD => {
-                hash = eat(hash, u64::from(byte | 0x20));
-                at += 1;
+    loop {
+        let chunk = eight(bytes, at);
+        let run = letters(chunk);
+        if run > 0 {
+            // Setting this bit lowers letters and leaves digits as they are; no letter is 0, so that the length shows.
+            let kept = (chunk | (0x20 * ONES)) & (u64::MAX >> (64 - 8 * run));
+            hash = eat(hash, kept);
+            at += run;
+            if run == 8 {
+                continue;
             }
-            WIDE => {
-                let Some(c) = text[at..].chars().next() else {
-                    break;
-                };
-                match wide(c) {
-                    Wide::Letter => {
-                        hash = c.to_lowercase().fold(hash, |h, l| eat(h, u64::from(u32::from(l))));
-                        at += c.len_utf8();
-                    }
-                    _ if at > start => break,
-                    Wide::Alone => {
-                        word(mix(eat(START, u64::from(u32::from(c)))), at, at + c.len_utf8());
-                        return at + c.len_utf8();
-                    }
-                    Wide::Part => return at + c.len_utf8(),
-                }
+        }
+        if bytes.get(at).is_none_or(|byte| CLASS[usize::from(*byte)] != WIDE) {
+            break;
+        }
+        let Some(c) = text[at..].chars().next() else {
+            break;
+        };
+        match wide(c) {
+            Wide::Letter => {
+                hash = c.to_lowercase().fold(hash, |h, l| eat(h, beyond(l)));
+                at += c.len_utf8();
             }
-            _ => break,
+            _ if at > start => break,
+            Wide::Alone => {
+                word(mix(eat(START, beyond(c))), at, at + c.len_utf8());
+                return at + c.len_utf8();
+            }
+            Wide::Part => return at + c.len_utf8(),
         }
     }
     word(mix(hash), start, at);
@@ -173,6 +216,19 @@ pub fn shingles(text: &str, n: usize, out: &mut Vec<u64>) {
     out.extend(roller.short());
 }
 
+/// The Jaccard similarity of two texts' word n-grams, worked out from the whole sets: slow, for what checks the fast ways.
+#[must_use]
+pub fn similarity(a: &str, b: &str, n: usize) -> f64 {
+    let set = |text: &str| {
+        let mut grams = Vec::new();
+        shingles(text, n, &mut grams);
+        grams.into_iter().collect::<BTreeSet<u64>>()
+    };
+    let (a, b) = (set(a), set(b));
+    let common = a.intersection(&b).count();
+    common as f64 / (a.len() + b.len() - common).max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,11 +254,42 @@ mod tests {
         assert_eq!(split(""), Vec::<&str>::new());
     }
 
+    /// Eight bytes are looked at together: every byte in every place must count as it does alone.
+    #[test]
+    fn letters_are_told_in_every_place() {
+        for place in 0..8 {
+            for byte in 0..=255_u8 {
+                let mut chunk = [b'x'; 8];
+                chunk[place] = byte;
+                let run = if byte.is_ascii_alphanumeric() { 8 } else { place };
+                assert_eq!(letters(u64::from_le_bytes(chunk)), run, "{byte} at {place}");
+            }
+        }
+    }
+
+    /// A word's hash does not depend on where it stands, and depends on every letter of it.
+    #[test]
+    fn words_of_any_length_are_told_apart() {
+        let long = "abcdefghijklmnopqrstuvwxyz0123456789ßé";
+        let mut seen = std::collections::HashSet::new();
+        for (end, _) in long.char_indices().skip(1) {
+            let word = &long[..end];
+            assert!(seen.insert(grams(word, 1)), "{word}");
+            for text in [format!("{word} "), format!("{word}."), format!("a, {word}"), format!("é {} x", word.to_uppercase())] {
+                // `ß` in capitals is `SS`: another word.
+                assert!(grams(&text, 1).contains(&grams(word, 1)[0]) || word.contains('ß'), "{text}");
+            }
+        }
+    }
+
     #[test]
     fn case_and_space_do_not_matter_numbers_and_signs_do() {
         assert_eq!(grams("Add  3 AND ÄB", 2), grams("add 3, and äb", 2));
         assert_ne!(grams("x + 3", 3), grams("x - 3", 3));
         assert_ne!(grams("add 3 and 4", 3), grams("add 3 and 5", 3));
+        // U+6161 and U+3161 are "aa" and "a1" read as numbers.
+        assert_ne!(grams("\u{6161}", 1), grams("aa", 1));
+        assert_ne!(grams("\u{3161}", 1), grams("a1", 1));
     }
 
     #[test]

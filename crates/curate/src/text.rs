@@ -133,10 +133,10 @@ pub fn apart(reasoning: Option<&str>, response: &str) -> (Option<String>, String
 
 /// Thought and answer as one text.
 #[must_use]
-pub fn whole(reasoning: Option<&str>, response: &str) -> String {
+pub fn whole<'t>(reasoning: Option<&str>, response: &'t str) -> Cow<'t, str> {
     match reasoning {
-        Some(reasoning) if !reasoning.is_empty() => format!("{reasoning}\n\n{response}"),
-        _ => response.to_owned(),
+        Some(reasoning) if !reasoning.is_empty() => Cow::Owned(format!("{reasoning}\n\n{response}")),
+        _ => Cow::Borrowed(response),
     }
 }
 

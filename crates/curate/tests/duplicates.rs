@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::attempt;
 use potstill_curate::decontaminate::{Contamination, Index, Rule};
 use potstill_curate::dedup::{Duplicates, Method, On, dedup};
-use potstill_curate::shingles::shingles;
+use potstill_curate::shingles::similarity;
 use potstill_curate::{DecontaminateConfig, Decontaminator, DedupConfig};
 use potstill_data::Attempt;
 use proptest::prelude::*;
@@ -111,17 +111,6 @@ fn settings_are_checked() {
     assert_eq!(error(DecontaminateConfig { near: 2.0, ..base() }), "`near` must be 0 (off) or from 0.1 to 1, found 2");
     let none = DecontaminateConfig { ngram: 0, exact: false, near: 0.0, ..base() };
     assert_eq!(error(none), "`decontaminate` must be one rule at least (`ngram`, `exact` or `near`), found none");
-}
-
-fn similarity(a: &str, b: &str, n: usize) -> f64 {
-    let set = |text: &str| {
-        let mut grams = Vec::new();
-        shingles(text, n, &mut grams);
-        grams.into_iter().collect::<BTreeSet<u64>>()
-    };
-    let (a, b) = (set(a), set(b));
-    let common = a.intersection(&b).count();
-    common as f64 / (a.len() + b.len() - common).max(1) as f64
 }
 
 proptest! {

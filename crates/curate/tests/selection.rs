@@ -16,10 +16,11 @@ use common::attempt;
 use potstill_curate::card::{Card, CardSource, CardSplit, CardStage};
 use potstill_curate::checks::View;
 use potstill_curate::export::layout;
-use potstill_curate::mix::Quota;
 use potstill_curate::pairs::{PairMaker, PairsConfig, Preference, rl_prompt};
-use potstill_curate::select::{Method, Pick, Solved, select};
-use potstill_curate::{Checks, ChecksConfig, Decision, RenderConfig, SampleConfig, SampleMaker, SelectConfig};
+use potstill_curate::select::cluster::{Centres, Drawn, Lexicon};
+use potstill_curate::select::{ClusterConfig, Method, Pick, Solved, select};
+use potstill_curate::text::text_key;
+use potstill_curate::{By, Checks, ChecksConfig, Decision, Quota, RenderConfig, SampleConfig, SampleMaker, SelectConfig, Selector};
 use potstill_data::{Attempt, Sample, Scalar};
 use proptest::prelude::*;
 use serde_json::json;
@@ -70,6 +71,11 @@ fn methods_choose_what_they_say() {
     assert_eq!(choose(Method::Random, None, 10), choose(Method::Random, None, 10));
     let quota = Quota { by: "meta.level".into(), each: Some(2), max: BTreeMap::from([("0".into(), 1)]) };
     assert_eq!(kept(&rows, &SelectConfig { quota: Some(quota), ..SelectConfig::default() }).len(), 9);
+    // Five levels of each of two domains, one row each; one combination may have none.
+    let by = By(["domain", "meta.level"].map(str::to_owned).to_vec());
+    let quota = Quota { by, each: Some(1), max: BTreeMap::from([("geometry / 4".into(), 0)]) };
+    let chosen = kept(&rows, &SelectConfig { quota: Some(quota), ..SelectConfig::default() });
+    assert_eq!(chosen.len(), 5 + 3, "geometry has the levels 1, 2, 3 and 4: {chosen:?}");
 
     let prompts = ["count the red apples", "count the red apples", "count the red pears", "prove a deep theorem on graphs"];
     let mut rows: Vec<Attempt> = (0..4).map(|n| attempt(&format!("q{n}"), 0, None, "x")).collect();
@@ -78,6 +84,42 @@ fn methods_choose_what_they_say() {
     assert_eq!(kept(&rows, &cover), ["q0#0", "q2#0", "q3#0"]);
     rows[1].response = "Perhaps so. Let me check: therefore it might be 3, since we verify it.".into();
     assert_eq!(kept(&rows, &SelectConfig { method: Method::Limo, count: Some(1), ..SelectConfig::default() }), ["q1#0"]);
+}
+
+/// Sixty problems on three subjects, most of them on one: by clusters, every subject comes in turn.
+#[test]
+fn clusters_bring_every_subject() {
+    let subjects =
+        ["triangle angle circle radius tangent", "prime divisor remainder modulo integer", "dice coin probability expected random"];
+    let subject = |n: usize| if n < 40 { 0 } else { 1 + n % 2 };
+    let mut rows: Vec<Attempt> = (0..60).map(|n| attempt(&format!("p{n}"), 0, None, "x")).collect();
+    for (n, row) in rows.iter_mut().enumerate() {
+        row.problem.prompt = format!("Find the {} of item number{n}", subjects[subject(n)]);
+        row.completion_tokens = Some(1000 - n as u32);
+    }
+    let clusters = Some(ClusterConfig { count: 3, embeddings: None });
+    let mut lexicon = Lexicon::default();
+    rows.iter().for_each(|row| lexicon.observe(&row.problem.prompt));
+    let mut drawn = Drawn::new(3, Lexicon::numbers());
+    rows.iter().for_each(|row| drawn.offer(&row.problem.problem_id, || lexicon.vector(&row.problem.prompt)));
+    let centres = Centres::fit(drawn.items(), 3, 3);
+    let places = |row: &Attempt| (text_key(&row.problem.problem_id), centres.place(&lexicon.vector(&row.problem.prompt)));
+    let choose = |config: SelectConfig| {
+        let mut selector = Selector::new(&config, 3).unwrap().with_clusters(rows.iter().map(places).collect());
+        rows.iter().for_each(|row| selector.observe(row));
+        let kept = selector.finish().unwrap();
+        (0..60).filter(|n| kept.keeps(*n)).collect::<Vec<usize>>()
+    };
+    let turn = SelectConfig { method: Method::Clusters, clusters: clusters.clone(), count: Some(6), ..SelectConfig::default() };
+    let counts = |chosen: &[usize]| (0..3).map(|s| chosen.iter().filter(|n| subject(**n) == s).count()).collect::<Vec<_>>();
+    assert_eq!(counts(&choose(turn.clone())), [2, 2, 2]);
+    let ordered = choose(SelectConfig { order_by: Some("completion_tokens".into()), ..turn.clone() });
+    assert_eq!(ordered, [38, 39, 56, 57, 58, 59]);
+    let s1 = choose(SelectConfig { method: Method::S1, domain: "cluster".into(), count: Some(30), ..turn.clone() });
+    assert!(counts(&s1).iter().all(|n| *n >= 4), "{:?}", counts(&s1));
+    let stray = SelectConfig { method: Method::Random, ..turn };
+    let error = stray.check().unwrap_err().to_string();
+    assert_eq!(error, "`clusters` must be left out unless method is `clusters`, or `s1` with domain `cluster`, found it");
 }
 
 #[test]

@@ -13,9 +13,11 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::attempt;
-use potstill_curate::mix::{Quota, mix};
+use potstill_curate::mix::mix;
 use potstill_curate::split::{Part, Split, split};
-use potstill_curate::{MixConfig, Mixer, NOT_BEST, PerProblem, PerProblemConfig, SampleConfig, SampleMaker, SplitConfig, per_problem};
+use potstill_curate::{
+    MixConfig, Mixer, NOT_BEST, PerProblem, PerProblemConfig, Quota, SampleConfig, SampleMaker, SplitConfig, per_problem,
+};
 use potstill_data::{Attempt, Sample, Scalar};
 use proptest::prelude::*;
 

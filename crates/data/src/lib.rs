@@ -17,6 +17,7 @@ pub mod source;
 pub mod sql;
 pub mod stats;
 pub mod table;
+pub mod vectors;
 
 pub use error::{DataError, Result};
 pub use manifest::Manifest;
@@ -27,3 +28,4 @@ pub use rows::{
 pub use source::{Source, SourceKind, SourceSpec};
 pub use sql::{Query, RowFilter, query};
 pub use table::Table;
+pub use vectors::Vectors;

@@ -153,6 +153,8 @@ pub struct CheckContext<'a, C> {
     pub app: &'a C,
     /// The stage's name.
     pub name: &'a str,
+    /// Its inputs as they are written: `STAGE` or `STAGE.OUTPUT`.
+    pub inputs: &'a [&'a str],
     /// The pipeline's seed.
     pub seed: u64,
 }

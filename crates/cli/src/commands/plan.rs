@@ -7,7 +7,7 @@ use potstill_pipeline::{Estimate, PlanState, PlannedStage};
 use crate::exit::Done;
 use crate::load::{Loaded, PipelineArgs};
 use crate::report::grouped;
-use crate::terminal::{say, table};
+use crate::terminal::{complain, say, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,6 +22,13 @@ pub(crate) fn run(args: &Args) -> Done {
     let Loaded { pipeline, app } = args.pipeline.load()?;
     let store = args.pipeline.store_if_any()?;
     let plan = potstill_pipeline::plan(&pipeline, store.as_ref(), &app)?;
+    let unfetched = app.unfetched();
+    if !unfetched.is_empty() {
+        let (sets, hint) = (unfetched.join(", "), "`potstill run` and `potstill fetch` fetch what a hub has");
+        complain(&format!(
+            "not here yet: {sets}. Their rows are counted as published, and stages that read them show as not cached; {hint}"
+        ));
+    }
     if args.json {
         say(&serde_json::to_string_pretty(&plan).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);
@@ -29,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Done {
     let mut rows = vec![["stage", "kind", "state", "reads", "rows", "calls", "tokens in", "tokens out", "US$"].map(str::to_owned).to_vec()];
     rows.extend(plan.iter().map(row));
     say(&table(&rows, &[4, 5, 6, 7, 8]));
-    let total = |pick: fn(&PlannedStage) -> Option<f64>| plan.iter().filter_map(pick).sum::<f64>();
+    let total = |pick: fn(&PlannedStage) -> Option<f64>| plan.iter().filter_map(pick).fold(0.0, |sum, n| sum + n);
     let calls = total(|s| s.estimate.as_ref()?.calls.map(|n| n as f64));
     let cost = total(|s| s.estimate.as_ref()?.cost_usd);
     let cached = plan.iter().filter(|s| s.state == PlanState::Cached).count();

@@ -42,6 +42,8 @@ pub(crate) fn address(text: &str) -> Option<(PathBuf, StageName)> {
 pub(crate) struct Looked {
     pub(crate) store: Store,
     pub(crate) plan: Vec<PlannedStage>,
+    /// Datasets that are not here yet: stages that read them cannot be told to be up to date.
+    unfetched: Vec<String>,
 }
 
 impl Looked {
@@ -57,7 +59,7 @@ impl Looked {
             return Err(Failure::new(FAILED, format!("there is no store at `{}`", path.display()), hint));
         };
         let plan = potstill_pipeline::plan(&pipeline, Some(&store), &app)?;
-        Ok(Self { store, plan })
+        Ok(Self { store, plan, unfetched: app.unfetched() })
     }
 
     /// The stage's artifact.
@@ -74,8 +76,12 @@ impl Looked {
             return self.version(stage, version);
         }
         self.store.find(&stage.fingerprint)?.ok_or_else(|| {
-            let hint = Some("`potstill run --only` brings it up to date");
-            Failure::new(FAILED, format!("`{}` has not run with these settings", name.stage), hint)
+            let hint = match self.unfetched.as_slice() {
+                [] => "`potstill run --only` brings it up to date".to_owned(),
+                // A stage may have run on files that were removed since.
+                sets => format!("{} not here yet; `potstill run` and `potstill fetch` fetch what a hub has", sets.join(", ")),
+            };
+            Failure::new(FAILED, format!("`{}` has not run with these settings", name.stage), Some(&hint))
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use potstill_curate::Decisions;
+use potstill_curate::{Decisions, Reason};
 use potstill_data::parts::{BatchReader, BatchWriter, schema_of_parts};
 use potstill_data::{MetaFields, Row};
 use potstill_pipeline::{Port, StageContext, StageError, StageResult};
@@ -85,6 +85,30 @@ pub(crate) fn write<R: Row>(cx: &StageContext<'_, App>, files: &[PathBuf], decis
     sorted.finish(decisions)
 }
 
+/// Reads inputs once more and writes those of their rows aside that were dropped.
+///
+/// # Errors
+/// A damaged part, a full disk, a cancelled run.
+pub(crate) fn write_dropped<R: Row>(cx: &StageContext<'_, App>, inputs: &[(&[PathBuf], &Decisions)]) -> Result<u64, StageError> {
+    let files: Vec<&PathBuf> = inputs.iter().flat_map(|(files, _)| *files).collect();
+    let schema = schema_of_parts::<R, _>(&files).map_err(data_error)?;
+    let mut dropped = BatchWriter::create(&cx.out_file(DROPPED, PART)?, with_reason_field(&schema)).map_err(data_error)?;
+    for (files, decisions) in inputs.iter().filter(|(_, decisions)| decisions.kept() < decisions.len()) {
+        let mut first = 0;
+        for located in BatchReader::open(files).map_err(data_error)? {
+            cx.check_cancelled()?;
+            let batch = located.map_err(data_error)?.batch;
+            let rows = first..first + batch.num_rows();
+            let mask: BooleanArray = rows.clone().map(|row| Some(decisions.keeps(row))).collect();
+            if mask.true_count() < batch.num_rows() {
+                dropped.write(&with_reason(&batch, rows, &mask, decisions)?).map_err(data_error)?;
+            }
+            first += batch.num_rows();
+        }
+    }
+    Ok(dropped.finish().map_err(data_error)?.rows)
+}
+
 /// The batch's dropped rows with the reason as a last column.
 fn with_reason(
     batch: &RecordBatch,
@@ -124,7 +148,7 @@ pub(crate) struct Aside<R> {
     out: BatchWriter,
     meta: MetaFields,
     rows: Vec<R>,
-    reasons: Vec<&'static str>,
+    reasons: Vec<Reason>,
     counts: BTreeMap<String, u64>,
 }
 
@@ -150,8 +174,12 @@ impl<R: Row> Aside<R> {
     ///
     /// # Errors
     /// The rows cannot be written.
-    pub(crate) fn push(&mut self, row: R, reason: &'static str) -> Result<(), StageError> {
-        *self.counts.entry(reason.to_owned()).or_default() += 1;
+    pub(crate) fn push(&mut self, row: R, reason: impl Into<Reason>) -> Result<(), StageError> {
+        let reason = reason.into();
+        match self.counts.get_mut(reason.as_ref()) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(reason.to_string(), 1)),
+        }
         self.rows.push(row);
         self.reasons.push(reason);
         if self.rows.len() < ASIDE { Ok(()) } else { self.flush() }
@@ -163,7 +191,7 @@ impl<R: Row> Aside<R> {
         }
         let batch = R::to_batch(&self.rows, &self.meta).map_err(data_error)?;
         let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(StringArray::from(std::mem::take(&mut self.reasons))));
+        columns.push(Arc::new(std::mem::take(&mut self.reasons).iter().map(Some).collect::<StringArray>()));
         self.rows.clear();
         let batch = RecordBatch::try_new(with_reason_field(&batch.schema()), columns).map_err(arrow_error)?;
         self.out.write(&batch).map_err(data_error)

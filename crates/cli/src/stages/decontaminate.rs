@@ -8,16 +8,17 @@ use potstill_curate::dedup::Reply;
 use potstill_curate::{DecontaminateConfig, Decontaminator, Keyed};
 use potstill_data::source::Source as Table;
 use potstill_data::{Attempt, Problem, Row, Sample, SourceSpec};
-use potstill_pipeline::{CheckContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::decided;
 use super::joined::Joined;
-use super::rows::{Ahead, content_hash, files, json_lines, row_count, same_rows};
-use super::{curate_error, data_error};
+use super::rows::{Ahead, files, json_lines, row_count, same_rows};
+use super::{curate_error, curate_mistake, data_error};
 use crate::app::App;
+use crate::estimate::passed_on;
 
 /// Clears rows of benchmark items.
 pub(crate) type Decontaminate = Joined<Own, DecontaminateConfig>;
@@ -42,7 +43,7 @@ impl Stage<App> for Decontaminate {
     }
 
     fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
-        let mut mistakes: Vec<Mistake> = Index::new(&self.settings).err().map(|e| Mistake::at("", e.to_string())).into_iter().collect();
+        let mut mistakes: Vec<Mistake> = Index::new(&self.settings).err().map(curate_mistake).into_iter().collect();
         if self.own.benchmarks.is_empty() {
             mistakes.push(Mistake::at("benchmarks", "no benchmark to keep clear of").hint("name dataset manifests"));
         }
@@ -59,16 +60,13 @@ impl Stage<App> for Decontaminate {
     }
 
     fn identity(&self, app: &App) -> Result<Value, StageError> {
-        let mut benchmarks = Vec::new();
-        for manifest in &self.own.benchmarks {
-            let spec = of_manifest(manifest);
-            app.ensure_dataset(&spec)?;
-            let settings = SourceSpec { path: None, ..spec.resolve(app.base()).map_err(data_error)? };
-            let table = table(app, manifest).map_err(data_error)?;
-            let hashes = table.files().iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
-            benchmarks.push(json!({ "settings": settings, "files": hashes }));
-        }
+        let benchmarks = self.own.benchmarks.iter().map(|manifest| app.dataset_identity(&of_manifest(manifest)));
+        let benchmarks = benchmarks.collect::<Result<Vec<_>, _>>()?;
         Ok(json!({ "settings": self.settings, "benchmarks": benchmarks }))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

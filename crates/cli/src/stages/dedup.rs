@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use potstill_curate::dedup::{Duplicates, Reply};
 use potstill_curate::{DedupConfig, Deduper, Keyed};
 use potstill_data::{Attempt, Problem, Sample};
-use potstill_pipeline::{CheckContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_pipeline::{
+    CheckContext, Estimate, EstimateContext, Level, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::decided;
 use super::rows::{Ahead, files, json_lines, row_count, same_rows};
-use super::{curate_error, data_error};
+use super::{curate_error, curate_mistake, data_error};
 use crate::app::App;
+use crate::estimate::passed_on;
 
 /// Drops what repeats.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -36,11 +39,15 @@ impl Stage<App> for Dedup {
         let of = [self.0.check::<Attempt>(), self.0.check::<Problem>(), self.0.check::<Sample>()];
         let mut wrong = of.into_iter().map(Result::err);
         let first = wrong.next().flatten();
-        first.filter(|_| wrong.all(|e| e.is_some())).map(|e| Mistake::at("", e.to_string())).into_iter().collect()
+        first.filter(|_| wrong.all(|e| e.is_some())).map(curate_mistake).into_iter().collect()
     }
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {
         Ok(json!(self.0))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(passed_on(cx))
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

@@ -131,19 +131,18 @@ impl Stage<App> for Eval {
     }
 
     fn identity(&self, app: &App) -> Result<Value, StageError> {
-        let texts =
-            crate::app::prompt_texts(app, &[("system_prompt", self.system_prompt.as_ref()), ("benchmark", self.benchmark.as_ref())])?;
+        let texts = crate::app::prompt_texts(app, &[("system_prompt", self.system_prompt.as_ref())])?;
+        let benchmark = self.benchmark().map(|spec| app.dataset_identity(&spec)).transpose()?;
         let teachers = self.teachers.iter().map(|name| app.teacher(name)?.identity(app)).collect::<Result<Vec<_>, StageError>>()?;
         let mut settings = json!(self);
         if let Value::Object(keys) = &mut settings {
             ["batch_size", "system_prompt", "benchmark", "teachers"].iter().for_each(|key| drop(keys.remove(*key)));
         }
-        Ok(json!({ "settings": settings, "prompts": texts, "teachers": teachers }))
+        Ok(json!({ "settings": settings, "prompts": texts, "benchmark": benchmark, "teachers": teachers }))
     }
 
     fn ready(&self, app: &App) -> Result<(), StageError> {
-        let dataset = self.benchmark.as_ref().map(std::path::PathBuf::from);
-        app.ensure_dataset(&SourceSpec { dataset, ..SourceSpec::default() })?;
+        self.benchmark().map_or(Ok(()), |spec| app.ensure_dataset(&spec))?;
         self.teachers.iter().try_for_each(|name| app.generator(name).map(drop))
     }
 
@@ -186,11 +185,16 @@ impl Stage<App> for Eval {
 
 impl Eval {
     /// The problems with the benchmark's name.
+    /// The dataset with the problems, where they do not come from an input.
+    fn benchmark(&self) -> Option<SourceSpec> {
+        let dataset = Some(self.benchmark.as_ref()?.into());
+        Some(SourceSpec { dataset, limit: self.limit, ..SourceSpec::default() })
+    }
+
     fn problems(&self, cx: &StageContext<'_, App>) -> Result<(Vec<Problem>, String), StageError> {
         let limit = self.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let (mut problems, name) = match &self.benchmark {
-            Some(file) => {
-                let spec = SourceSpec { dataset: Some(file.into()), limit: self.limit, ..SourceSpec::default() };
+        let (mut problems, name) = match self.benchmark() {
+            Some(spec) => {
                 let mut source = Source::open(&spec, cx.app.base()).map_err(data_error)?;
                 let problems = source.problems().collect::<Result<Vec<_>, _>>().map_err(data_error)?;
                 let name = problems.first().map_or_else(String::new, |p| p.source.clone());

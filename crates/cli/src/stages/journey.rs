@@ -15,11 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decided::{Aside, DROPPED};
 use super::groups::Groups;
 use super::joined::Joined;
 use super::rows::{PART, ROWS, files, parallel};
 use super::verify::Graders;
-use super::{curate_error, data_error};
+use super::{curate_error, curate_mistake, data_error};
 use crate::app::{App, prompt_texts};
 use crate::estimate::passed_on;
 
@@ -60,7 +61,7 @@ const CHUNK: usize = 512;
 impl Stage<App> for JourneyStage {
     fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
         some_inputs(inputs, &[Port::Attempts])?;
-        Ok(vec![(ROWS.to_owned(), Port::Samples), (CONTROL.to_owned(), Port::Samples)])
+        Ok(vec![(ROWS.to_owned(), Port::Samples), (CONTROL.to_owned(), Port::Samples), (DROPPED.to_owned(), Port::Attempts)])
     }
 
     fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
@@ -70,7 +71,7 @@ impl Stage<App> for JourneyStage {
         }
         mistakes.extend(self.own.teacher.as_ref().and_then(|name| cx.app.check_teacher("teacher", name)));
         mistakes.extend(self.own.writer_prompt.as_ref().and_then(|file| cx.app.check_file("writer_prompt", file)));
-        mistakes.extend(Journey::new(self.settings.clone(), 0).err().map(|e| Mistake::at("", e.to_string())));
+        mistakes.extend(Journey::new(self.settings.clone(), 0).err().map(curate_mistake));
         mistakes
     }
 
@@ -123,8 +124,8 @@ impl Stage<App> for JourneyStage {
                     let written = drafts.drafts.iter().map(|d| asked.then(|| text(&d.sample_id))).collect();
                     journey.settle(drafts, written, &eyes)
                 };
-                for outcome in parallel(drafts, cx.app.threads, &settle) {
-                    out.add(outcome)?;
+                for (attempts, outcome) in chunk.iter().zip(parallel(drafts, cx.app.threads, &settle)) {
+                    out.add(attempts, &outcome)?;
                 }
                 done += chunk.len() as u64;
                 cx.progress(done, Some(total), "problems", &[]);
@@ -145,32 +146,39 @@ impl JourneyStage {
     }
 }
 
-/// The two sample files and the running counts.
+/// The two sample files, the attempts of problems that gave none, and the running counts.
 struct Outputs {
     journeys: RowWriter<Sample>,
     control: RowWriter<Sample>,
+    aside: Aside<Attempt>,
     report: JourneyReport,
 }
 
 impl Outputs {
     fn create(cx: &StageContext<'_, App>, files: &[std::path::PathBuf]) -> Result<Self, StageError> {
-        let meta = potstill_curate::journey::meta_fields(MetaFields::of_parts(files).map_err(data_error)?);
+        let of_attempts = MetaFields::of_parts(files).map_err(data_error)?;
+        let aside = Aside::create(cx, &of_attempts)?;
+        let meta = potstill_curate::journey::meta_fields(of_attempts);
         let writer = |output| RowWriter::create(&cx.out_file(output, PART)?, &meta).map_err(data_error);
-        Ok(Self { journeys: writer(ROWS)?, control: writer(CONTROL)?, report: JourneyReport::default() })
+        Ok(Self { journeys: writer(ROWS)?, control: writer(CONTROL)?, aside, report: JourneyReport::default() })
     }
 
-    fn add(&mut self, outcome: Outcome) -> Result<(), StageError> {
-        self.report.add(&outcome);
+    fn add(&mut self, attempts: &[Attempt], outcome: &Outcome) -> Result<(), StageError> {
+        self.report.add(outcome);
         for sample in outcome.journeys.iter().map(|(_, sample)| sample).chain(&outcome.straight) {
             self.journeys.push(sample).map_err(data_error)?;
+        }
+        if let Some(skip) = outcome.skipped.filter(|_| outcome.straight.is_none()) {
+            attempts.iter().try_for_each(|attempt| self.aside.push(attempt.clone(), skip.as_str()))?;
         }
         outcome.shortcuts.iter().try_for_each(|sample| self.control.push(sample)).map_err(data_error)
     }
 
     fn finish(self) -> Result<StageResult, StageError> {
+        // Counted by problems; the rows aside are their attempts.
         let dropped = self.report.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
         let result = StageResult { stats: self.report.to_json(), dropped, ..StageResult::default() };
         let (journeys, control) = (self.journeys.finish().map_err(data_error)?, self.control.finish().map_err(data_error)?);
-        Ok(result.rows(ROWS, journeys.rows).rows(CONTROL, control.rows))
+        Ok(result.rows(ROWS, journeys.rows).rows(CONTROL, control.rows).rows(DROPPED, self.aside.finish()?.rows))
     }
 }

@@ -7,17 +7,19 @@
 use std::path::PathBuf;
 
 use potstill_curate::mix::{Mix as Drawn, repeated};
-use potstill_curate::{Keyed, MixConfig, Mixer};
+use potstill_curate::{Decisions, Keyed, MixConfig, Mixer};
 use potstill_data::parts::unpacked_bytes;
 use potstill_data::{Attempt, MetaFields, Problem, Row, RowWriter, Sample, read_all};
-use potstill_pipeline::{Port, PortError, Stage, StageContext, StageError, StageResult};
+use potstill_pipeline::{CheckContext, Estimate, EstimateContext, Mistake, Port, PortError, Stage, StageContext, StageError, StageResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::decided::{self, DROPPED};
 use super::rows::{Ahead, ROWS, files, row_count, same_rows, writer};
-use super::{curate_error, data_error};
+use super::{curate_error, curate_mistake, data_error};
 use crate::app::App;
+use crate::estimate::{passed_on, rows};
 
 /// Joins rows of several stages.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -36,11 +38,22 @@ impl Stage<App> for Mix {
             return Err(PortError::number(format!("repeats {port}, whose ids must stay unique"))
                 .hint("only samples can be repeated; leave `max_repeats` out"));
         }
-        Ok(vec![(ROWS.to_owned(), port)])
+        Ok(decided::outputs(port))
+    }
+
+    fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
+        let inputs: Vec<(&str, &str)> = cx.inputs.iter().map(|input| input.split_once('.').unwrap_or((input, ""))).collect();
+        let names = names(&inputs);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.0.check(&names).err().map(curate_mistake).into_iter().collect()
     }
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {
         Ok(json!(self.0))
+    }
+
+    fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
+        Some(Estimate { rows: self.0.rows.or_else(|| rows(cx)), ..passed_on(cx) })
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {
@@ -74,17 +87,21 @@ impl Mix {
             cx.progress(rows, total, "rows", &[]);
             out.push(row).map_err(data_error)
         })?;
-        let mut result = StageResult::default();
+        let parts: Vec<(&[PathBuf], &Decisions)> = cx.inputs.iter().map(|input| input.files.as_slice()).zip(&drawn.decisions).collect();
+        let mut result = StageResult::default().rows(ROWS, out.finish().map_err(data_error)?.rows);
+        result = result.rows(DROPPED, decided::write_dropped::<R>(cx, &parts)?);
         for decisions in &drawn.decisions {
             for (reason, count) in decisions.dropped() {
                 *result.dropped.entry(reason).or_default() += count;
             }
         }
-        Ok(result.rows(ROWS, out.finish().map_err(data_error)?.rows))
+        Ok(result)
     }
 
     fn draw<R: Row + Keyed>(&self, cx: &StageContext<'_, App>) -> Result<Drawn, StageError> {
-        let names: Vec<&str> = cx.inputs.iter().map(|input| input.stage.as_str()).collect();
+        let inputs: Vec<(&str, &str)> = cx.inputs.iter().map(|input| (input.stage.as_str(), input.output.as_str())).collect();
+        let names = names(&inputs);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut mixer = Mixer::new::<R>(&self.0, &names, cx.rng_seed("mix")).map_err(curate_error)?;
         for (at, input) in cx.inputs.iter().enumerate() {
             for (n, row) in Ahead::<R>::open(&input.files).map_err(data_error)?.enumerate() {
@@ -96,6 +113,16 @@ impl Mix {
         }
         mixer.finish().map_err(curate_error)
     }
+}
+
+/// What `weights` calls the inputs: by their stage, and by `STAGE.OUTPUT` where several come from one.
+fn names(inputs: &[(&str, &str)]) -> Vec<String> {
+    let several = |stage: &str| inputs.iter().filter(|(other, _)| *other == stage).count() > 1;
+    let name = |(stage, output): &(&str, &str)| match several(stage) && !output.is_empty() {
+        true => format!("{stage}.{output}"),
+        false => (*stage).to_owned(),
+    };
+    inputs.iter().map(name).collect()
 }
 
 /// How rows that are read in their inputs' order come to stand in the drawn one.

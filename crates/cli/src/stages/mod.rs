@@ -26,11 +26,12 @@ mod verify;
 use potstill_curate::CurateError;
 use potstill_data::DataError;
 use potstill_generate::GenerateError;
-use potstill_pipeline::{Kind, Resource, StageError, stage};
+use potstill_pipeline::{Kind, Mistake, Resource, StageError, stage};
 use schemars::JsonSchema;
 
 use crate::app::App;
 
+pub(crate) use decided::DROPPED;
 pub(crate) use export::TOOL;
 
 /// Every stage kind, in the order in which a pipeline usually has them.
@@ -49,22 +50,31 @@ pub(crate) static KINDS: &[Kind<App>] = &[
         "keep rows by an SQL condition, by checks and the best of each problem; dropped rows stay with their reason",
         Resource::Cpu,
     ),
-    kind::<dedup::Dedup>("dedup", "drop equal and nearly equal prompts or replies; the best of each cluster stays", Resource::Cpu),
-    kind::<decontaminate::Decontaminate>(
-        "decontaminate",
-        "drop problems that hold benchmark items, with all their rows, and say which item matched",
-        Resource::Cpu,
-    ),
+    Kind {
+        revision: 2,
+        ..kind::<dedup::Dedup>("dedup", "drop equal and nearly equal prompts or replies; the best of each cluster stays", Resource::Cpu)
+    },
+    Kind {
+        revision: 2,
+        ..kind::<decontaminate::Decontaminate>(
+            "decontaminate",
+            "drop problems that hold benchmark items, with all their rows, and say which item matched",
+            Resource::Cpu,
+        )
+    },
     kind::<select::Select>("select", "choose attempts by difficulty, length, quota, domain or diversity", Resource::Cpu),
-    kind::<journey::JourneyStage>(
-        "journey",
-        "incorrect-then-corrected samples, with a shortcut control set of the same problems",
-        Resource::Cpu,
-    ),
-    kind::<pairs::Pairs>("pairs", "preference pairs from graded attempts", Resource::Cpu),
-    kind::<samples::Samples>("samples", "attempts become training samples in a named format", Resource::Cpu),
+    Kind {
+        revision: 2,
+        ..kind::<journey::JourneyStage>(
+            "journey",
+            "incorrect-then-corrected samples, with a shortcut control set of the same problems",
+            Resource::Cpu,
+        )
+    },
+    Kind { revision: 2, ..kind::<pairs::Pairs>("pairs", "preference pairs from graded attempts", Resource::Cpu) },
+    Kind { revision: 2, ..kind::<samples::Samples>("samples", "attempts become training samples in a named format", Resource::Cpu) },
     kind::<split::Split>("split", "train, test and validation parts that share no problem", Resource::Cpu),
-    kind::<mix::Mix>("mix", "join inputs by weights and quotas in a seeded order", Resource::Cpu),
+    Kind { revision: 2, ..kind::<mix::Mix>("mix", "join inputs by weights and quotas in a seeded order", Resource::Cpu) },
     kind::<export::Export>("export", "a dataset folder that other trainers read, with a dataset card", Resource::Cpu),
     Kind {
         init_from: true,
@@ -93,6 +103,15 @@ pub(crate) fn data_error(error: DataError) -> StageError {
 
 pub(crate) fn curate_error(error: CurateError) -> StageError {
     StageError::config(error.to_string())
+}
+
+/// A setting that cannot be followed, at its own key.
+pub(crate) fn curate_mistake(error: CurateError) -> Mistake {
+    let key = match &error {
+        CurateError::OutOfRange { setting, .. } | CurateError::Template { setting, .. } => setting,
+        _ => "",
+    };
+    Mistake::at(key, error.to_string())
 }
 
 /// A teacher's failure: what a retry may overcome is told apart from what it cannot.

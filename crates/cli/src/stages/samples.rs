@@ -1,7 +1,5 @@
 //! `samples`: graded attempts become training samples in a named format.
 
-use std::collections::BTreeMap;
-
 use potstill_curate::{Decision, SampleConfig, SampleMaker};
 use potstill_data::{Attempt, MetaFields, RowReader, Sample, ScalarKind};
 use potstill_pipeline::{
@@ -11,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::decided::{Aside, DROPPED};
 use super::rows::{ROWS, files, in_order, writer};
 use super::{curate_error, data_error};
 use crate::app::{App, prompt_texts};
@@ -33,7 +32,7 @@ impl Samples {
 impl Stage<App> for Samples {
     fn outputs(&self, inputs: &[Port]) -> Result<Vec<(String, Port)>, PortError> {
         some_inputs(inputs, &[Port::Attempts])?;
-        Ok(vec![(ROWS.to_owned(), Port::Samples)])
+        Ok(vec![(ROWS.to_owned(), Port::Samples), (DROPPED.to_owned(), Port::Attempts)])
     }
 
     fn check(&self, cx: &CheckContext<'_, App>) -> Vec<Mistake> {
@@ -58,23 +57,16 @@ impl Stage<App> for Samples {
         let maker = self.maker(cx.app)?;
         let files = files(cx);
         let mut out = writer::<Sample>(cx, ROWS, &sample_meta(&files)?)?;
-        let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+        let mut aside = Aside::create(cx, &MetaFields::of_parts(&files).map_err(data_error)?)?;
         let rows = RowReader::<Attempt>::open(&files).map_err(data_error)?;
-        in_order(
-            cx,
-            rows,
-            |attempt| maker.sample(&attempt),
-            |made| match made {
-                Ok(sample) => out.push(&sample).map_err(data_error),
-                Err(Decision::Drop(reason)) => {
-                    *dropped.entry(reason.to_string()).or_default() += 1;
-                    Ok(())
-                }
-                Err(Decision::Keep) => Ok(()),
-            },
-        )?;
-        let rows = out.finish().map_err(data_error)?.rows;
-        Ok(StageResult { dropped, ..StageResult::default() }.rows(ROWS, rows))
+        let work = |attempt: Attempt| (maker.sample(&attempt), attempt);
+        in_order(cx, rows, work, |(made, attempt)| match made {
+            Ok(sample) => out.push(&sample).map_err(data_error),
+            Err(Decision::Drop(reason)) => aside.push(attempt, reason),
+            Err(Decision::Keep) => Ok(()),
+        })?;
+        let (rows, aside) = (out.finish().map_err(data_error)?.rows, aside.finish()?);
+        Ok(StageResult { dropped: aside.reasons, ..StageResult::default() }.rows(ROWS, rows).rows(DROPPED, aside.rows))
     }
 }
 

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::joined::Joined;
-use super::rows::{PART, ROWS, content_hash};
+use super::rows::{PART, ROWS};
 use super::{data_error, generate_error};
 use crate::app::App;
+use crate::estimate::LOOKED_AT;
 
 /// Rows from outside the pipeline.
 pub(crate) type Source = Joined<Own, SourceSpec>;
@@ -68,27 +69,25 @@ impl Stage<App> for Source {
         if self.own.procedural.is_some() {
             return Ok(json!(self));
         }
-        app.ensure_dataset(&self.settings)?;
-        let table = Table::open(&self.settings, app.base()).map_err(data_error)?;
-        let resolved = self.settings.resolve(app.base()).map_err(data_error)?;
-        let settings = SourceSpec { path: None, ..resolved };
-        let hashes = table.files().iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<String> = table.files().iter().filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
-        // Without a name, rows carry the file's; otherwise only the content counts, not where it lies.
-        Ok(json!({ "settings": settings, "files": hashes, "names": settings.name.is_none().then_some(names) }))
+        app.dataset_identity(&self.settings)
     }
 
     fn estimate(&self, cx: &EstimateContext<'_, App>) -> Option<Estimate> {
         if let Some(spec) = &self.own.procedural {
             return Some(Estimate { rows: Some(spec.count as u64), ..Estimate::default() });
         }
-        let rows = Table::open(&self.settings, cx.app.base()).ok()?;
+        if let Some(rows) = cx.app.published_rows(&self.settings) {
+            return Some(Estimate { rows: Some(rows), ..Estimate::default() });
+        }
+        let table = Table::open(&self.settings, cx.app.base()).ok()?;
+        // Footers tell how many rows a table has; of a text file every line must be read to know.
+        let most = table.most_rows();
         let (mut count, mut sum) = (0u64, 0.0);
-        for row in rows.flatten() {
+        for row in table.flatten().take(most.map_or(usize::MAX, |_| LOOKED_AT)) {
             count += 1;
             sum += f64::from(tokens::about(&row.problem.prompt));
         }
-        Some(Estimate { rows: Some(count), row_tokens: (count > 0).then(|| sum / count as f64), ..Estimate::default() })
+        Some(Estimate { rows: most.or(Some(count)), row_tokens: (count > 0).then(|| sum / count as f64), ..Estimate::default() })
     }
 
     fn run(&self, cx: &StageContext<'_, App>) -> Result<StageResult, StageError> {

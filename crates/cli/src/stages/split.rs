@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::rows::{files, row_count, same_rows, writer};
-use super::{curate_error, data_error};
+use super::{curate_error, curate_mistake, data_error};
 use crate::app::App;
 use crate::estimate::passed_on;
 
@@ -25,7 +25,7 @@ impl Stage<App> for Split {
     }
 
     fn check(&self, _cx: &CheckContext<'_, App>) -> Vec<Mistake> {
-        Splitter::new(&self.0, 0).err().map(|e| Mistake::at("", e.to_string())).into_iter().collect()
+        Splitter::new(&self.0, 0).err().map(curate_mistake).into_iter().collect()
     }
 
     fn identity(&self, _app: &App) -> Result<Value, StageError> {

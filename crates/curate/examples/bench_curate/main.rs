@@ -17,11 +17,9 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a benchmark prints its figures and reads its arguments")]
 
-use std::collections::HashSet;
-
 use potstill_curate::decontaminate::Index;
 use potstill_curate::dedup::{On, dedup};
-use potstill_curate::shingles::shingles;
+use potstill_curate::shingles::similarity;
 use potstill_curate::{
     Checks, ChecksConfig, DecontaminateConfig, Decontaminator, DedupConfig, PerProblem, PerProblemConfig, SelectConfig, Selector,
     SplitConfig, Splitter,
@@ -73,17 +71,6 @@ fn peak_mb() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn jaccard(a: &str, b: &str, n: usize) -> f64 {
-    let set = |text: &str| {
-        let mut grams = Vec::new();
-        shingles(text, n, &mut grams);
-        grams.into_iter().collect::<HashSet<u64>>()
-    };
-    let (a, b) = (set(a), set(b));
-    let common = a.intersection(&b).count();
-    common as f64 / (a.len() + b.len() - common) as f64
-}
-
 /// Texts of 1.5 KB, every fifth a copy of another with words replaced at a rate of 0 to 12 %.
 fn bench_dedup(count: usize) {
     let (rows, copy_of) = prose::near_duplicates(count);
@@ -95,7 +82,7 @@ fn bench_dedup(count: usize) {
     for (n, original) in copy_of.iter().enumerate() {
         let dropped = !found.decisions.keeps(n);
         if let Some(original) = original {
-            let j = jaccard(&rows[n].response, &rows[*original].response, config.ngram as usize);
+            let j = similarity(&rows[n].response, &rows[*original].response, config.ngram as usize);
             near += usize::from(j >= config.threshold);
             hit += usize::from(j >= config.threshold && (dropped || !found.decisions.keeps(*original)));
             right += usize::from(j >= config.threshold && dropped);

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
+use potstill_curate::shingles::similarity;
 use potstill_data::parts::BatchReader;
 use potstill_data::sql::RowFilter;
 use potstill_data::{Attempt, MetaFields, Row, RowWriter, Scalar, ScalarKind, Verdict};
 
 use crate::prose::{Prose, attempt, contaminated, near_duplicates};
-use crate::{cpu_seconds, jaccard, peak_mb};
+use crate::{cpu_seconds, peak_mb};
 use rand::Rng;
 
 /// Attempts of a problem.
@@ -95,9 +96,9 @@ pub(crate) fn write_for_peers(folder: &Path, texts: usize, traces: usize) {
     for (row, original) in rows.iter().zip(copy_of) {
         let mut row = row.clone();
         if let Some(original) = original {
-            let similarity = jaccard(&row.response, &rows[original].response, 5);
+            let found = similarity(&row.response, &rows[original].response, 5);
             row.problem.meta.insert("original".into(), Scalar::Int(original as i64));
-            row.problem.meta.insert("jaccard".into(), Scalar::Float(similarity));
+            row.problem.meta.insert("jaccard".into(), Scalar::Float(found));
         }
         out.push(&row).unwrap();
     }

@@ -6,6 +6,7 @@
 
 mod sketch;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use potstill_data::{Attempt, Problem, Sample};
+use potstill_data::{Attempt, Message, Problem, Sample};
 
 use crate::columns::{Keyed, OrderBy, Value, check_column, natural};
 use crate::decision::{Decision, Decisions};
@@ -94,36 +95,42 @@ impl DedupConfig {
 /// The reply of a row, where its kind has one.
 pub trait Reply {
     /// Reasoning and response as one text; empty for problems.
-    fn reply(&self) -> String;
+    fn reply(&self) -> Cow<'_, str>;
 }
 
 impl Reply for Problem {
-    fn reply(&self) -> String {
-        String::new()
+    fn reply(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
     }
 }
 
 impl Reply for Attempt {
-    fn reply(&self) -> String {
+    fn reply(&self) -> Cow<'_, str> {
         whole(self.reasoning.as_deref(), &self.response)
     }
 }
 
 impl Reply for Sample {
-    fn reply(&self) -> String {
-        let said = self.messages.iter().filter(|m| m.role == "assistant");
-        said.map(|m| whole(m.reasoning.as_deref(), &m.content)).collect::<Vec<_>>().join("\n\n")
+    fn reply(&self) -> Cow<'_, str> {
+        let mut said = self.messages.iter().filter(|m| m.role == "assistant");
+        let first = said.next().map_or(Cow::Borrowed(""), turn);
+        said.fold(first, |all, m| Cow::Owned(format!("{all}\n\n{}", turn(m))))
     }
+}
+
+/// What one turn of a conversation says.
+fn turn(message: &Message) -> Cow<'_, str> {
+    whole(message.reasoning.as_deref(), &message.content)
 }
 
 impl On {
     /// The text of a row that is compared.
     #[must_use]
-    pub fn text<R: Keyed + Reply>(self, row: &R) -> String {
+    pub fn text<R: Keyed + Reply>(self, row: &R) -> Cow<'_, str> {
         match self {
-            Self::Prompt => row.prompt().into_owned(),
+            Self::Prompt => row.prompt(),
             Self::Response => row.reply(),
-            Self::Both => format!("{}\n\n{}", row.prompt(), row.reply()),
+            Self::Both => Cow::Owned(format!("{}\n\n{}", row.prompt(), row.reply())),
         }
     }
 }

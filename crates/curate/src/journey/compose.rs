@@ -365,5 +365,5 @@ fn recovered(seen: &Seen<'_>, mistake: &Mistake) -> Draft {
 fn ends_correct(right: &Attempt, reasoning: Option<&str>, response: &str, eyes: &Eyes<'_>) -> bool {
     let correct = |verdict| verdict == Verdict::Correct;
     correct(judge_text(right, reasoning, response.to_owned(), eyes))
-        && (reasoning.is_none() || correct(judge_text(right, None, whole(reasoning, response), eyes)))
+        && (reasoning.is_none() || correct(judge_text(right, None, whole(reasoning, response).into_owned(), eyes)))
 }

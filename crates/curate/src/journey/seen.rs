@@ -33,7 +33,7 @@ pub(super) struct Mistake {
 impl<'a> Seen<'a> {
     pub(super) fn new(attempt: &'a Attempt, eyes: &Eyes<'_>) -> Self {
         let (reasoning, response) = apart(attempt.reasoning.as_deref(), &attempt.response);
-        let text = whole(reasoning.as_deref(), &response);
+        let text = whole(reasoning.as_deref(), &response).into_owned();
         let mut committed = (eyes.answers)(&text);
         // An empty answer is a form to be filled (`\boxed{}` quoted from the task), not a commitment; a span beyond the
         // text or inside a character would be the caller's slip.

@@ -1,5 +1,6 @@
 //! The methods: each puts the rows in the order in which it would choose them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -26,6 +27,7 @@ impl Selector {
             }
             Method::S1 => rows = self.s1(rows),
             Method::Coverage => rows = self.coverage(rows),
+            Method::Clusters => rows = self.turn_by_turn(&rows),
         }
         rows
     }
@@ -35,13 +37,35 @@ impl Selector {
         if self.config.quota.is_some() { rows } else { self.config.count.map_or(rows, |c| c as usize).min(rows) }
     }
 
-    fn s1(&self, rows: Vec<u32>) -> Vec<u32> {
+    /// The rows of each domain, the domains in the order of their names.
+    fn by_domain(&self, rows: &[u32]) -> Vec<Vec<u32>> {
         let names: BTreeMap<u32, &str> = self.domains.iter().map(|(name, n)| (*n, name.as_str())).collect();
         let mut domains: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-        for row in &rows {
+        for row in rows {
             domains.entry(names[&self.rows[*row as usize].domain]).or_default().push(*row);
         }
-        let mut domains: Vec<Vec<u32>> = domains.into_values().collect();
+        domains.into_values().collect()
+    }
+
+    /// One of every cluster in turn, the largest cluster first.
+    fn turn_by_turn(&self, rows: &[u32]) -> Vec<u32> {
+        let entry = |row: &u32| &self.rows[*row as usize];
+        let mut clusters = self.by_domain(rows);
+        clusters.sort_by_key(|cluster| Reverse(cluster.len()));
+        for cluster in &mut clusters {
+            // Stable, so that what is alike stays in the order of ids.
+            cluster.sort_by(|a, b| entry(a).distance.total_cmp(&entry(b).distance));
+            if let Some(order) = &self.order {
+                cluster.sort_by(|a, b| order.order(entry(a).value.as_ref(), entry(b).value.as_ref()));
+            }
+        }
+        let clusters = &clusters;
+        let longest = clusters.first().map_or(0, Vec::len);
+        (0..longest).flat_map(|turn| clusters.iter().filter_map(move |cluster| cluster.get(turn).copied())).collect()
+    }
+
+    fn s1(&self, rows: Vec<u32>) -> Vec<u32> {
+        let mut domains = self.by_domain(&rows);
         for domain in &mut domains {
             // Longest last, so that taking from the end is cheap; equal lengths by id.
             domain.sort_by_key(|r| self.rows[*r as usize].chars);

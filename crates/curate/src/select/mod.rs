@@ -4,9 +4,10 @@
 //! per value of a column; and the choice of `count` rows from what is left.
 
 mod choose;
+pub mod cluster;
 mod score;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use potstill_data::{Attempt, Verdict};
 use rustc_hash::FxHashMap;
@@ -15,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::{Keyed, OrderBy, Value, check_column, natural};
 use crate::decision::{Decision, Decisions};
-use crate::error::CurateError;
-use crate::mix::Quota;
+use crate::error::{CurateError, nearest};
+use crate::quota::Quota;
 use crate::shingles::shingles;
 use crate::text::{seeded_rank, text_key, whole};
 
+pub use cluster::{ClusterConfig, Embeddings, Placed};
 pub use score::{TextScore, text_scores};
 
 /// How often the teacher solved a problem.
@@ -74,7 +76,13 @@ pub enum Method {
     Limo,
     /// Greedy coverage of the prompts' word trigrams, rare ones worth more: each row brings the most that is new.
     Coverage,
+    /// From every cluster of problems in turn (see `clusters`) the one nearest to its centre that is left, or the first by
+    /// `order_by`.
+    Clusters,
 }
+
+/// The value of `domain` that stands for the clusters of problems.
+const CLUSTER: &str = "cluster";
 
 /// The `select` stage's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,21 +92,32 @@ pub struct SelectConfig {
     pub solved: Option<Solved>,
     /// Which attempts of a problem stay.
     pub pick: Pick,
-    /// At most so many rows of each value of a column; the ones that the method would choose first.
+    /// At most so many rows of each value of a column, or of several; the ones that the method would choose first.
     pub quota: Option<Quota>,
     /// Rows to choose; all if absent.
     pub count: Option<u64>,
     /// How they are chosen.
     pub method: Method,
-    /// For `best`: the column to order by, `COLUMN desc` for the largest first.
+    /// For `best` and `clusters`: the column to order by, `COLUMN desc` for the largest first.
     pub order_by: Option<String>,
-    /// For `s1`: the column that holds the domain.
+    /// For `s1`: the column that holds the domain, or `cluster` to take the clusters of problems for domains.
     pub domain: String,
+    /// How problems are grouped by what they ask, for `clusters` and for `s1` with `domain = "cluster"`.
+    pub clusters: Option<ClusterConfig>,
 }
 
 impl Default for SelectConfig {
     fn default() -> Self {
-        Self { solved: None, pick: Pick::All, quota: None, count: None, method: Method::Random, order_by: None, domain: "domain".into() }
+        Self {
+            solved: None,
+            pick: Pick::All,
+            quota: None,
+            count: None,
+            method: Method::Random,
+            order_by: None,
+            domain: "domain".into(),
+            clusters: None,
+        }
     }
 }
 
@@ -125,11 +144,34 @@ impl SelectConfig {
             return Err(wrong("order_by", "a column, because method is `best`", "nothing".into()));
         }
         let order = self.order_by.as_deref().map(OrderBy::parse).transpose()?;
-        let columns = order.iter().map(|o| o.column.as_str()).chain(self.quota.iter().map(|q| q.by.as_str()));
-        for column in columns.chain([self.domain.as_str()]) {
-            check_column::<Attempt>(column, None)?;
+        order.as_ref().map_or(Ok(()), |o| check_column::<Attempt>(&o.column, None))?;
+        if self.domain != CLUSTER {
+            check_column::<Attempt>(&self.domain, None).map_err(|error| match error {
+                CurateError::UnknownColumn { name, rows, columns, near } => {
+                    let near = near.or_else(|| nearest(&name, [CLUSTER]));
+                    CurateError::UnknownColumn { name, rows, columns: format!("{columns}; or `{CLUSTER}`"), near }
+                }
+                other => other,
+            })?;
+        }
+        self.quota.as_ref().map_or(Ok(()), Quota::check::<Attempt>)?;
+        if let Some(clusters) = &self.clusters {
+            clusters.check()?;
+            if !self.by_cluster() {
+                return Err(wrong("clusters", "left out unless method is `clusters`, or `s1` with domain `cluster`", "it".into()));
+            }
         }
         Ok(order)
+    }
+
+    fn by_cluster(&self) -> bool {
+        self.method == Method::Clusters || (self.method == Method::S1 && self.domain == CLUSTER)
+    }
+
+    /// How problems are to be grouped, where the method needs them to be.
+    #[must_use]
+    pub fn needed_clusters(&self) -> Option<ClusterConfig> {
+        self.by_cluster().then(|| self.clusters.clone().unwrap_or_default())
     }
 }
 
@@ -143,6 +185,7 @@ struct Entry {
     rank: u64,
     label: u32,
     domain: u32,
+    distance: f32,
     value: Option<Value>,
     score: TextScore,
     grams: Box<[u32]>,
@@ -157,6 +200,7 @@ pub struct Selector {
     problems: FxHashMap<u128, u32>,
     labels: BTreeMap<String, u32>,
     domains: BTreeMap<String, u32>,
+    clusters: HashMap<u128, Placed>,
     rows: Vec<Entry>,
 }
 
@@ -173,16 +217,30 @@ impl Selector {
             problems: FxHashMap::default(),
             labels: BTreeMap::new(),
             domains: BTreeMap::new(),
+            clusters: HashMap::new(),
             rows: Vec::new(),
         })
+    }
+
+    /// Where problems lie, by [`text_key`] of their ids; see [`SelectConfig::needed_clusters`]. A problem that is not
+    /// among them falls to the first cluster.
+    #[must_use]
+    pub fn with_clusters(self, clusters: HashMap<u128, Placed>) -> Self {
+        Self { clusters, ..self }
     }
 
     /// Takes in the next row.
     pub fn observe(&mut self, row: &Attempt) {
         let next = self.problems.len() as u32;
-        let problem = *self.problems.entry(text_key(row.problem_id())).or_insert(next);
-        let label = self.config.quota.as_ref().map(|q| number(&mut self.labels, row, &q.by)).unwrap_or_default();
-        let domain = if self.config.method == Method::S1 { number(&mut self.domains, row, &self.config.domain) } else { 0 };
+        let key = text_key(row.problem_id());
+        let problem = *self.problems.entry(key).or_insert(next);
+        let label = self.config.quota.as_ref().map(|q| number(&mut self.labels, q.label(row))).unwrap_or_default();
+        let placed = self.clusters.get(&key).copied().unwrap_or(Placed { cluster: 0, distance: 0.0 });
+        let domain = match self.config.method {
+            _ if self.config.by_cluster() => number(&mut self.domains, format!("{:04}", placed.cluster)),
+            Method::S1 => number(&mut self.domains, row.value(&self.config.domain).map_or_else(|| "none".into(), |v| v.label())),
+            _ => 0,
+        };
         let text = || whole(row.reasoning.as_deref(), &row.response);
         let score = if self.config.method == Method::Limo { TextScore::of(&text()) } else { TextScore::default() };
         let mut grams = Vec::new();
@@ -199,6 +257,7 @@ impl Selector {
             id: id.into(),
             label,
             domain,
+            distance: placed.distance,
             value: self.order.as_ref().and_then(|o| row.value(&o.column)),
             score,
             grams: crate::dedup::set_of(&grams),
@@ -288,10 +347,7 @@ impl Selector {
     /// The first rows of each value, in the order given.
     fn quota(&self, rows: Vec<u32>, decisions: &mut Decisions) -> Vec<u32> {
         let Some(quota) = &self.config.quota else { return rows };
-        let mut left: Vec<Option<u64>> = vec![None; self.labels.len()];
-        for (label, n) in &self.labels {
-            left[*n as usize] = quota.max.get(label).copied().or(quota.each);
-        }
+        let mut left = quota.limits(self.labels.iter());
         let mut within = Vec::with_capacity(rows.len());
         for row in rows {
             match &mut left[self.rows[row as usize].label as usize] {
@@ -306,10 +362,10 @@ impl Selector {
     }
 }
 
-/// The number of a row's value in a column; rows without one are `none`.
-fn number(known: &mut BTreeMap<String, u32>, row: &Attempt, column: &str) -> u32 {
+/// The number of a label, a new one if it was not met before.
+fn number(known: &mut BTreeMap<String, u32>, label: String) -> u32 {
     let next = known.len() as u32;
-    *known.entry(row.value(column).map_or_else(|| "none".into(), |v| v.label())).or_insert(next)
+    *known.entry(label).or_insert(next)
 }
 
 /// [`Selector`] over rows in memory.

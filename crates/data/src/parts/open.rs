@@ -66,6 +66,18 @@ impl PartFile {
         chunks.map(|chunk| chunk.uncompressed_size().max(0) as u64).sum()
     }
 
+    /// How many values a column without structs holds: as many as rows, or as there are elements of its lists (an empty or
+    /// absent list counts as one). `None` for a column that is not there or has several leaves.
+    pub(crate) fn values_of(&self, column: &str) -> Option<u64> {
+        let groups = self.metadata.metadata().row_groups();
+        let of_group = |group: &RowGroupMetaData| {
+            let mut leaves = group.columns().iter().filter(|chunk| chunk.column_path().parts().first().is_some_and(|root| root == column));
+            let values = leaves.next()?.num_values();
+            if leaves.next().is_some() { None } else { u64::try_from(values).ok() }
+        };
+        groups.iter().map(of_group).sum()
+    }
+
     /// The names of the top-level columns.
     pub(crate) fn columns(&self) -> Vec<String> {
         self.schema().fields().iter().map(|field| field.name().clone()).collect()

@@ -133,6 +133,11 @@ impl Mapping {
         self.kind
     }
 
+    /// The column with a reply, or with a list of them.
+    pub(super) fn reply_column(&self) -> Option<&str> {
+        self.reply.response.map(|column| self.wanted.0[column].as_str())
+    }
+
     /// The columns to read, in the order that records have them.
     pub(super) fn wanted(&self) -> &[String] {
         &self.wanted.0

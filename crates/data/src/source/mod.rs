@@ -25,6 +25,7 @@ use self::ids::{Fate, Ids};
 use self::mapping::Mapping;
 use self::records::{Reading, Records, Seen};
 use crate::error::Place;
+use crate::parts::PartFile;
 use crate::sql::{RowFilter, filter_rows};
 use crate::{Attempt, DataError, Manifest, MetaFields, Problem, Result, Row};
 
@@ -150,6 +151,19 @@ impl Source {
     /// The files that are read.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// The most rows that can come of it, told from the footers alone, where all files are Parquet; `where` and duplicates may
+    /// leave fewer.
+    pub fn most_rows(&self) -> Option<u64> {
+        let rows = |file: &PathBuf| {
+            let is_table = self.reading.format_of(file).is_ok_and(|format| format == Format::Parquet);
+            let part = is_table.then(|| PartFile::open(file).ok()).flatten()?;
+            // A list of replies makes an attempt of each.
+            self.mapping.reply_column().map_or(Some(part.rows()), |column| part.values_of(column))
+        };
+        let all: u64 = self.files.iter().map(rows).sum::<Option<u64>>()?;
+        Some(all.saturating_sub(self.to_skip).min(self.left))
     }
 
     /// What became of the records so far.

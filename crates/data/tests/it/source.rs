@@ -186,3 +186,31 @@ fn own_parts_are_sources_too() {
     let spec = SourceSpec { columns: spec.columns, ..folder.file("b.parquet", &bytes[..bytes.len() - 9]) };
     assert!(folder.refused(&spec).0.contains("b.parquet: no sound Parquet file"));
 }
+
+/// Parquet tells how many rows there are without being read; a list of replies makes an attempt of each.
+#[test]
+fn footers_tell_the_most_rows() {
+    use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder};
+    use potstill_data::parts::BatchWriter;
+
+    let folder = Folder::new();
+    let mut replies = ListBuilder::new(StringBuilder::new());
+    for row in [&["a", "b"][..], &["c"], &["d", "e", "f"]] {
+        row.iter().for_each(|reply| replies.values().append_value(reply));
+        replies.append(true);
+    }
+    let questions: ArrayRef = std::sync::Arc::new(StringArray::from(vec!["one?", "two?", "three?"]));
+    let batch = RecordBatch::try_from_iter([("q", questions), ("replies", std::sync::Arc::new(replies.finish()) as ArrayRef)]).unwrap();
+    let mut out = BatchWriter::create(&folder.0.path().join("a.parquet"), batch.schema()).unwrap();
+    out.write(&batch).unwrap();
+    out.finish().unwrap();
+    let columns =
+        |response: Option<&str>| Columns { prompt: Some("q".to_owned()), response: response.map(str::to_owned), ..Columns::default() };
+    let spec = |response| SourceSpec { path: Some("a.parquet".into()), columns: Some(columns(response)), ..SourceSpec::default() };
+    assert_eq!(folder.open(&spec(None)).unwrap().most_rows(), Some(3));
+    assert_eq!(folder.open(&spec(Some("replies"))).unwrap().most_rows(), Some(6));
+    assert_eq!(folder.attempts(&spec(Some("replies"))).len(), 6);
+    let part = SourceSpec { skip: Some(1), limit: Some(4), ..spec(Some("replies")) };
+    assert_eq!((folder.open(&part).unwrap().most_rows(), folder.attempts(&part).len()), (Some(4), 4));
+    assert_eq!(folder.open(&folder.file("a.jsonl", LINES)).unwrap().most_rows(), None);
+}

@@ -282,7 +282,8 @@ impl<C> Draft<C> {
             let Some((_, parsed)) = &stage.parsed else {
                 continue;
             };
-            for mistake in parsed.check(&CheckContext { app, name: &stage.name, seed: self.seed }) {
+            let inputs: Vec<&str> = stage.inputs.iter().flatten().map(|reference| reference.text.as_str()).collect();
+            for mistake in parsed.check(&CheckContext { app, name: &stage.name, inputs: &inputs, seed: self.seed }) {
                 let span = stage.places.find(&mistake.key);
                 // A value that is wrong already (a secret) would only be called wrong once more.
                 if span == stage.head || self.found.iter().all(|found| found.span != span) {

@@ -7,12 +7,14 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use potstill_data::Table;
-use potstill_pipeline::{Artifact, PlannedStage};
+use potstill_pipeline::store::Output;
+use potstill_pipeline::{Artifact, PlannedStage, Port};
 
 use super::super::target::Looked;
 use crate::exit::{Done, FAILED, Failure};
 use crate::load::PipelineArgs;
 use crate::report::grouped;
+use crate::stages::DROPPED;
 use crate::terminal::{say, table};
 
 #[derive(clap::Args)]
@@ -169,9 +171,15 @@ impl Wanted {
     }
 }
 
+/// Whether an output is one of rows that go from stage to stage: datasets for other programs and lists of what matched what
+/// are counted in rows too.
+fn holds_rows(output: &Output) -> bool {
+    output.rows.is_some() && matches!(output.port, Port::Problems | Port::Attempts | Port::Samples | Port::Pairs)
+}
+
 /// Every output of rows.
 fn outputs<'a>(artifacts: &'a [(&PlannedStage, Artifact)]) -> impl Iterator<Item = (&'a Artifact, &'a str)> {
-    let rows = |artifact: &'a Artifact| artifact.manifest.outputs.iter().filter(|output| output.rows.is_some());
+    let rows = |artifact: &'a Artifact| artifact.manifest.outputs.iter().filter(|output| holds_rows(output));
     artifacts.iter().flat_map(move |(_, artifact)| rows(artifact).map(move |output| (artifact, output.name.as_str())))
 }
 
@@ -194,7 +202,7 @@ struct Found {
 impl<'a> Step<'a> {
     fn of(stage: &'a PlannedStage, artifact: &'a Artifact, wanted: &Wanted) -> Result<Self, Failure> {
         let mut found: BTreeMap<&str, Found> = BTreeMap::new();
-        for output in artifact.manifest.outputs.iter().filter(|output| output.rows.is_some()) {
+        for output in artifact.manifest.outputs.iter().filter(|output| holds_rows(output)) {
             let here = found.entry(output.name.as_str()).or_default();
             each_row(artifact, &output.name, |row| {
                 if wanted.matches(row) {
@@ -210,7 +218,7 @@ impl<'a> Step<'a> {
             })?;
         }
         // Models, reports and exports end a row's way: they read it and hold no rows themselves.
-        let reads = artifact.manifest.outputs.iter().all(|output| output.rows.is_none());
+        let reads = !artifact.manifest.outputs.iter().any(holds_rows);
         Ok(Self { stage, reads, found, dropped: &artifact.manifest.dropped })
     }
 
@@ -266,9 +274,9 @@ fn lines(trail: &[Step<'_>]) -> Vec<Vec<String>> {
     rows
 }
 
-/// A stage that counts what it drops without naming the rows.
+/// A stage that made nothing of the row; where it keeps no dropped rows, its counts may tell why.
 fn unnamed(step: &Step<'_>) -> String {
-    match step.dropped.is_empty() {
+    match step.dropped.is_empty() || step.found.contains_key(DROPPED) {
         true => "not used".to_owned(),
         false => format!("not used; the stage counts its drops by reason only: {}", counted(step.dropped.iter())),
     }
