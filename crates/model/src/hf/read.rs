@@ -21,7 +21,10 @@ pub(super) fn shard_path(dir: &Path, name: &str) -> Result<PathBuf> {
         return Err(refuse("is not a plain file name"));
     }
     let path = dir.join(name);
-    let target = path.canonicalize().map_err(|error| Error::io(&path, error))?;
+    let target = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::weights(name, format!("is missing from {}, though the index names it", dir.display())),
+        _ => Error::io(&path, error),
+    })?;
     let inside = |folder: PathBuf| folder.canonicalize().is_ok_and(|folder| target.starts_with(folder));
     if inside(dir.to_path_buf()) || inside(dir.join("../../blobs")) {
         return Ok(path);

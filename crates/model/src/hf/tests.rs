@@ -151,4 +151,7 @@ fn shards_load_like_one_file() {
     let map: Map<String, Value> = names.into_iter().map(|name| (name, json!("model-00001-of-00001.safetensors"))).collect();
     fs::write(dir.path().join("model.safetensors.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
     assert_eq!(logits(&load(dir.path(), &Device::flex()).unwrap().model), logits(&model));
+    fs::remove_file(dir.path().join("model-00001-of-00001.safetensors")).unwrap();
+    let error = load(dir.path(), &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("`model-00001-of-00001.safetensors`") && error.contains("though the index names it"), "{error}");
 }
