@@ -66,7 +66,7 @@ fn the_curation_pipeline_runs_on_its_sample() {
     let beyond: Vec<Sample> = read_all(&bench.files("mixed", "dropped")).expect("rows");
     assert!(why(&beyond[0].sample_id).contains("`mixed` dropped it: beyond its input's share"));
     let told = why(&mixed[0].sample_id);
-    assert!(told.contains("read by dataset, report"), "{told}");
+    assert!(told.contains("read by dataset, report") && !told.contains("dropped"), "{told}");
 }
 
 #[test]

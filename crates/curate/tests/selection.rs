@@ -94,7 +94,7 @@ fn clusters_bring_every_subject() {
     let subject = |n: usize| if n < 40 { 0 } else { 1 + n % 2 };
     let mut rows: Vec<Attempt> = (0..60).map(|n| attempt(&format!("p{n}"), 0, None, "x")).collect();
     for (n, row) in rows.iter_mut().enumerate() {
-        row.problem.prompt = format!("Find the {} of number {n}", subjects[subject(n)]);
+        row.problem.prompt = format!("Find the {} of item number{n}", subjects[subject(n)]);
         row.completion_tokens = Some(1000 - n as u32);
     }
     let clusters = Some(ClusterConfig { count: 3, embeddings: None });

@@ -59,7 +59,7 @@ fn settings_name_what_is_wrong() {
     let mixed = |config: MixConfig| Mixer::new::<Sample>(&config, &["math", "code"], 0).map(|_| ()).unwrap_err().to_string();
     let weights = |name: &str, w: f64| MixConfig { weights: BTreeMap::from([(name.to_owned(), w)]), ..MixConfig::default() };
     assert_eq!(mixed(weights("maths", 1.0)), "no input `maths` (there are: math, code); did you mean `math`?");
-    assert_eq!(mixed(weights("math", -1.0)), "`weights` must be 0 or more, found -1");
+    assert_eq!(mixed(weights("math", -1.0)), "`weights` must be 0 or more, found -1 for `math`");
 }
 
 #[test]

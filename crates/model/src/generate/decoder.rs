@@ -5,20 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use burn::{
-    module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
-};
+use burn::{module::Module, tensor::Device};
 
 #[cfg(feature = "cuda")]
 use super::gpu::GpuRunner;
-use super::runner::{CpuRunner, DeviceRunner, Runner, unreadable};
+use super::runner::{CpuRunner, DeviceRunner, Runner};
 #[cfg(feature = "cuda")]
 use crate::gpu;
 use crate::{
-    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, SequenceLayout, Tokenizer,
+    CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Result, Tokenizer,
     checkpoint::template_of,
-    cpu::{Buffers, CpuModel, Storage, Team},
+    cpu::{CpuModel, Storage},
     gguf, hf,
     kernels::decode::Step,
     weights::Source,
@@ -147,20 +144,9 @@ impl Decoder {
     /// When there are no tokens, foreign ones, or more than the context holds.
     pub fn logits(&self, ids: &[u32], threads: usize) -> Result<Vec<f32>> {
         self.check_prompt("the text", ids, 0)?;
-        match &*self.weights {
-            Weights::Cpu(model) => {
-                // One step for each token, all of the same sequence: each sees those before it.
-                let steps: Vec<Step> = (0..ids.len()).map(|cached| Step { slot: 0, cached, count: 1 }).collect();
-                let team = Team::new(threads)?;
-                Ok(team.enter(|| model.forward(ids, &steps, &mut [model.cache()], &team, &mut Buffers::default(), true)))
-            }
-            Weights::Device { model, device, .. } => {
-                let tokens: Vec<i32> = ids.iter().map(|id| id.cast_signed()).collect();
-                let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [1, ids.len()]), device);
-                let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                model.forward(tokens, &SequenceLayout::dense(1, ids.len()))?.try_into_vec_as::<f32>().map_err(unreadable)
-            }
-        }
+        // One step for each token, all of the same sequence: each sees those before it.
+        let steps: Vec<Step> = (0..ids.len()).map(|cached| Step { slot: 0, cached, count: 1 }).collect();
+        self.runner(1, threads)?.forward(ids, &steps, true)
     }
 
     /// Bytes of weights that one decoding step reads; on the CPU only.

@@ -122,6 +122,6 @@ impl DeviceRunner {
     }
 }
 
-pub(super) fn unreadable(error: impl std::fmt::Debug) -> Error {
+fn unreadable(error: impl std::fmt::Debug) -> Error {
     Error::Generate(format!("logits cannot be read: {error:?}"))
 }
