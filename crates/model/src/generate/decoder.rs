@@ -62,10 +62,8 @@ impl Decoder {
     /// As [`gguf::load`] and [`hf::load`].
     pub fn load(path: &Path, device: &Device, storage: Storage) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if let Some(number) = crate::device::number_of(device)
-            && let Some(decoder) = Self::load_to_gpu(path, number)?
-        {
-            return Ok(decoder);
+        if let Some(number) = crate::device::number_of(device) {
+            return Self::load_to_gpu(path, device, number, storage);
         }
         if !on_cpu(device) {
             let Checkpoint { model, tokenizer, template } = Checkpoint::load(path, device)?;
@@ -77,19 +75,22 @@ impl Decoder {
         Ok(Self { tokenizer, template, weights: Arc::new(Weights::Cpu(model)) })
     }
 
-    /// A model on a GPU whose kernels have it; `None` where they do not.
+    /// A model on a GPU: for its kernels where they have it, for burn where they do not.
     #[cfg(feature = "cuda")]
-    fn load_to_gpu(path: &Path, number: usize) -> Result<Option<Self>> {
+    fn load_to_gpu(path: &Path, device: &Device, number: usize, storage: Storage) -> Result<Self> {
         let load = |config: &ModelConfig, source: &mut dyn Source| match gpu::shape(config) {
-            Ok(shape) => gpu::load(config, shape, source, number).map(|decoder| Some((decoder, config.clone()))),
-            Err(_) => Ok(None),
+            Ok(shape) => {
+                let decoder = Mutex::new(gpu::load(config, shape, source, number)?);
+                Ok(Ok(Weights::Gpu { decoder, config: config.clone() }))
+            }
+            Err(_) => CausalLm::from_source(config, source, device).map(Err),
         };
-        let (model, tokenizer, template) =
+        let (loaded, tokenizer, template) =
             if crate::checkpoint::is_gguf(path) { gguf::load_with(path, load)? } else { hf::load_with(path, load)? };
-        Ok(model.map(|(decoder, config)| {
-            let weights = Weights::Gpu { decoder: Mutex::new(decoder), config };
-            Self { tokenizer, template, weights: Arc::new(weights) }
-        }))
+        match loaded {
+            Ok(weights) => Ok(Self { tokenizer, template, weights: Arc::new(weights) }),
+            Err(model) => Self::new(&model, tokenizer, template, storage),
+        }
     }
 
     /// Lays a copy of a model's weights out for generating.
