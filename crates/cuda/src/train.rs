@@ -1,13 +1,13 @@
 //! A training step: forward and backward pass over micro-batches, gradients added up, AdamW.
 
+mod attention;
+mod room;
+
+use self::room::Room;
 use crate::gpu::{Buffer, Gpu, Matrix, args};
-use crate::shape::{LayerIndex, Shape};
+use crate::shape::Shape;
 use crate::{Error, Result};
 
-/// Scores of attention held at a time.
-const SCORES: usize = 1 << 27;
-/// Logits held at a time.
-const LOGITS: usize = 1 << 27;
 /// Blocks that add up squares.
 const PARTS: usize = 1024;
 
@@ -48,60 +48,6 @@ pub struct AdamW {
     pub betas: [f32; 2],
     /// Added to the root of the second moment.
     pub eps: f32,
-}
-
-/// What the backward pass needs of a layer's forward pass.
-struct Saved {
-    input: Buffer,
-    input_scales: Buffer,
-    input_normed: Buffer,
-    q: Buffer,
-    k: Buffer,
-    v: Buffer,
-    lse: Buffer,
-    attended: Buffer,
-    middle: Buffer,
-    middle_scales: Buffer,
-    middle_normed: Buffer,
-    gate_up: Buffer,
-    fed: Buffer,
-}
-
-/// Buffers that layers use one after the other.
-struct Scratch {
-    ids: Buffer,
-    positions: Buffer,
-    starts: Buffer,
-    /// The residual stream after the last layer.
-    last: Buffer,
-    last_scales: Buffer,
-    hidden: Buffer,
-    /// Gradient of the residual stream, f32, and its bf16 copy.
-    slope: Buffer,
-    slope_half: Buffer,
-    row: Buffer,
-    heads: Buffer,
-    dheads: Buffer,
-    dq: Buffer,
-    dk: Buffer,
-    dv: Buffer,
-    delta: Buffer,
-    wide: Buffer,
-    inner: Buffer,
-    normed: Buffer,
-    scores: Buffer,
-    dscores: Buffer,
-    logits: Buffer,
-    chosen: Buffer,
-    dchosen: Buffer,
-}
-
-/// Everything sized by the micro-batch.
-struct Room {
-    rows: usize,
-    len: usize,
-    layers: Vec<Saved>,
-    scratch: Scratch,
 }
 
 /// A model in training, with its optimizer, on one GPU.
@@ -281,66 +227,6 @@ impl Trainer {
         }
     }
 
-    fn make_room(&self, rows: usize, len: usize) -> Result<Room> {
-        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
-        let float = |count: usize| gpu.alloc(count * F);
-        let half = |count: usize| gpu.alloc(count * H);
-        let (d, inner, q, kv) = (shape.hidden, shape.inner, shape.heads * shape.dim, shape.groups * shape.dim);
-        let layer = |_| {
-            Ok(Saved {
-                input: float(n * d)?,
-                input_scales: float(n)?,
-                input_normed: half(n * d)?,
-                q: half(n * q)?,
-                k: half(n * kv)?,
-                v: half(n * kv)?,
-                lse: float(n * shape.heads)?,
-                attended: half(n * q)?,
-                middle: float(n * d)?,
-                middle_scales: float(n)?,
-                middle_normed: half(n * d)?,
-                gate_up: half(n * 2 * inner)?,
-                fed: half(n * inner)?,
-            })
-        };
-        let scores = self.rows_at_once(rows, len) * shape.heads * len * len;
-        let chunk = self.chunk(n);
-        let scratch = Scratch {
-            ids: gpu.alloc(n * F)?,
-            positions: gpu.alloc(n * F)?,
-            starts: gpu.alloc(n * F)?,
-            last: float(n * d)?,
-            last_scales: float(n)?,
-            hidden: half(n * d)?,
-            slope: float(n * d)?,
-            slope_half: half(n * d)?,
-            row: half(n * shape.row())?,
-            heads: half(n * q)?,
-            dheads: half(n * q)?,
-            dq: half(n * q)?,
-            dk: half(n * kv)?,
-            dv: half(n * kv)?,
-            delta: float(n * shape.heads)?,
-            wide: half(n * 2 * inner)?,
-            inner: half(n * inner)?,
-            normed: half(n * d)?,
-            scores: half(scores)?,
-            dscores: half(scores)?,
-            logits: half(chunk * shape.vocab)?,
-            chosen: half(chunk * d)?,
-            dchosen: half(chunk * d)?,
-        };
-        Ok(Room { rows, len, layers: (0..shape.layers).map(layer).collect::<Result<_>>()?, scratch })
-    }
-
-    fn rows_at_once(&self, rows: usize, len: usize) -> usize {
-        (SCORES / (self.shape.heads * len * len).max(1)).clamp(1, rows)
-    }
-
-    fn chunk(&self, tokens: usize) -> usize {
-        (LOGITS / self.shape.vocab).clamp(1, tokens.max(1))
-    }
-
     fn pass(&self, room: &mut Room, batch: &Batch<'_>, factor: f32) -> Result<f64> {
         self.forward(room, batch)?;
         let (loss, _) = self.head(room, batch, Some(factor))?;
@@ -387,52 +273,8 @@ impl Trainer {
         self.gpu.launch("rms", (n, 1), 128, 0, args![x, self.float(norm), y, scales, d, eps])
     }
 
-    /// Rows of merged projections to attention's output.
-    fn attention(&self, saved: &Saved, scratch: &Scratch, at: LayerIndex, rows: usize, len: usize) -> Result<()> {
-        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
-        let threads = n * (shape.heads + 2 * shape.groups) * shape.dim / 2;
-        let bias = at.bias.map_or(0, |bias| self.float(bias));
-        gpu.each(
-            "split",
-            threads,
-            args![
-                &scratch.row,
-                bias,
-                &self.angles,
-                &scratch.positions,
-                &saved.q,
-                &saved.k,
-                &saved.v,
-                shape.heads,
-                shape.groups,
-                len,
-                shape.scale,
-                threads as i64,
-            ],
-        )?;
-        for part in Part::all(self, rows, len) {
-            let scores = part.scores(&scratch.scores);
-            gpu.product(part.q(&saved.q), part.k(&saved.k).turned(), scores, (part.queries, len, shape.dim), false, false, part.batch)?;
-            gpu.launch(
-                "softmax",
-                (part.rows * shape.heads * len, 1),
-                128,
-                0,
-                args![
-                    &scratch.scores,
-                    saved.lse.at(part.row * shape.heads * len, F),
-                    scratch.starts.at(part.row * len, F),
-                    shape.heads,
-                    len,
-                ],
-            )?;
-            gpu.product(scores, part.k(&saved.v), part.q(&scratch.heads), (part.queries, shape.dim, len), false, false, part.batch)?;
-        }
-        let count = n * shape.heads * shape.dim;
-        gpu.each("to_rows", count, args![&scratch.heads, &saved.attended, shape.heads, len, count as i64])
-    }
-
-    /// Losses of the selected tokens, and without `factor` how many are predicted right; with it also the gradients of hidden states (in `slope_half`) and head.
+    /// Losses of the selected tokens, and without `factor` how many are predicted right; with it also the gradients of
+    /// hidden states (in `slope_half`) and head.
     fn head(&self, room: &mut Room, batch: &Batch<'_>, factor: Option<f32>) -> Result<(f64, u64)> {
         let (gpu, shape, scratch) = (&self.gpu, &self.shape, &mut room.scratch);
         let (d, vocab, count) = (shape.hidden, shape.vocab, batch.selected.len());
@@ -517,97 +359,5 @@ impl Trainer {
         let d = self.shape.hidden;
         let arguments = args![x, self.float(norm), scales, dy, slope, self.gradient_of(norm), d, n];
         self.gpu.launch("rms_backward", (n.min(1024), 1), 128, d * F, arguments)
-    }
-
-    /// The gradient of attention's output, rows in `dheads`, to that of the merged projections in `row`.
-    fn attention_backward(&self, saved: &Saved, scratch: &Scratch, rows: usize, len: usize) -> Result<()> {
-        let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
-        let count = n * shape.heads * shape.dim;
-        // Output and its gradient by heads; the row buffer is free until the end and holds the former.
-        gpu.each("to_heads", count, args![&saved.attended, &scratch.row, shape.heads, len, count as i64])?;
-        gpu.each("to_heads", count, args![&scratch.dheads, &scratch.heads, shape.heads, len, count as i64])?;
-        let dots = n * shape.heads;
-        gpu.each("row_dots", dots * 32, args![&scratch.row, &scratch.heads, &scratch.delta, dots as i64])?;
-        for part in Part::all(self, rows, len) {
-            let (scores, dscores) = (part.scores(&scratch.scores), part.scores(&scratch.dscores));
-            let (q, k, v, dout) = (part.q(&saved.q), part.k(&saved.k), part.k(&saved.v), part.q(&scratch.heads));
-            let (m, dim, batch) = (part.queries, shape.dim, part.batch);
-            gpu.product(q, k.turned(), scores, (m, len, dim), false, false, batch)?;
-            gpu.product(dout, v.turned(), dscores, (m, len, dim), false, false, batch)?;
-            let at = part.row * shape.heads * len;
-            gpu.launch(
-                "softmax_backward",
-                (part.rows * shape.heads * len, 1),
-                128,
-                0,
-                args![
-                    &scratch.scores,
-                    &scratch.dscores,
-                    saved.lse.at(at, F),
-                    scratch.delta.at(at, F),
-                    scratch.starts.at(part.row * len, F),
-                    shape.heads,
-                    len,
-                ],
-            )?;
-            gpu.product(scores.turned(), dout, part.k(&scratch.dv), (len, dim, m), false, false, batch)?;
-            gpu.product(dscores.turned(), q, part.k(&scratch.dk), (len, dim, m), false, false, batch)?;
-            gpu.product(dscores, k, part.q(&scratch.dq), (m, dim, len), false, false, batch)?;
-        }
-        let threads = n * (shape.heads + 2 * shape.groups) * shape.dim / 2;
-        gpu.each(
-            "merge",
-            threads,
-            args![
-                &scratch.dq,
-                &scratch.dk,
-                &scratch.dv,
-                &self.angles,
-                &scratch.positions,
-                &scratch.row,
-                shape.heads,
-                shape.groups,
-                len,
-                shape.scale,
-                threads as i64,
-            ],
-        )
-    }
-}
-
-/// Some rows of a micro-batch, whose scores fit at once. A group's query heads are the rows of one matrix.
-#[derive(Clone, Copy)]
-struct Part {
-    row: usize,
-    rows: usize,
-    len: usize,
-    /// Rows of a group's matrix of queries.
-    queries: usize,
-    /// Products at once: one for each row and group.
-    batch: usize,
-    groups: usize,
-    dim: usize,
-}
-
-impl Part {
-    fn all(trainer: &Trainer, rows: usize, len: usize) -> impl Iterator<Item = Self> {
-        let (shape, most) = (&trainer.shape, trainer.rows_at_once(rows, len));
-        let (groups, dim, group) = (shape.groups, shape.dim, shape.group());
-        (0..rows).step_by(most).map(move |row| {
-            let rows = most.min(rows - row);
-            Self { row, rows, len, queries: group * len, batch: rows * groups, groups, dim }
-        })
-    }
-
-    fn q(&self, buffer: &Buffer) -> Matrix {
-        Matrix::new(buffer.at(self.row * self.groups * self.queries * self.dim, H), self.dim).step(self.queries * self.dim)
-    }
-
-    fn k(&self, buffer: &Buffer) -> Matrix {
-        Matrix::new(buffer.at(self.row * self.groups * self.len * self.dim, H), self.dim).step(self.len * self.dim)
-    }
-
-    fn scores(&self, buffer: &Buffer) -> Matrix {
-        Matrix::new(buffer.at(0, H), self.len).step(self.queries * self.len)
     }
 }

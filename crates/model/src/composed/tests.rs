@@ -7,9 +7,11 @@ use burn::tensor::TensorData;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
+use super::{attention::BLOCK, *};
 use crate::{
-    loss::{LossTerms, SoftTargets},
+    kernels::{attention::AttentionSpec, decode::Step},
+    layout::SequenceLayout,
+    loss::{LossTerms, SoftTargets, Targets},
     ops::{DecodeOps, FusedKernels},
     rope::{RopeConfig, RopeTable},
 };
