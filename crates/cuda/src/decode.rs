@@ -186,12 +186,10 @@ impl Decoder {
     /// As [`feed`](Self::feed).
     pub fn best(&mut self, fed: &Fed<'_>) -> Result<Vec<i32>> {
         self.with_room(fed, |decoder, room| {
-            decoder.layers(room, fed)?;
-            let states = decoder.chosen(room, fed)?;
-            for (from, rows) in chunks(fed.last.len(), ROWS) {
-                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, false)?;
-                decoder.gpu.launch("argmax", (rows, 1), 512, 0, args![&room.logits, room.best.at(from, F), decoder.shape.vocab])?;
-            }
+            decoder.successors(room, fed, false, |room, from, rows| {
+                let arguments = args![&room.logits, room.best.at(from, F), decoder.shape.vocab];
+                decoder.gpu.launch("argmax", (rows, 1), 512, 0, arguments)
+            })?;
             decoder.gpu.read(&room.best, 0, fed.last.len())
         })
     }
@@ -205,15 +203,12 @@ impl Decoder {
             return Err(Error::Input(format!("{} draws for {} successors", draws.len(), fed.last.len())));
         }
         self.with_room(fed, |decoder, room| {
-            decoder.layers(room, fed)?;
-            let states = decoder.chosen(room, fed)?;
             let gpu = &decoder.gpu;
             let column = |of: fn(&Draw) -> f32| gpu.upload(&draws.iter().map(of).collect::<Vec<f32>>());
             let (temperatures, top_ps) = (column(|draw| draw.temperature)?, column(|draw| draw.top_p)?);
             let (min_ps, ats) = (column(|draw| draw.min_p)?, column(|draw| draw.at)?);
             let top_ks = gpu.upload(&draws.iter().map(|draw| draw.top_k).collect::<Vec<i32>>())?;
-            for (from, rows) in chunks(draws.len(), decoder.wide_rows(room)) {
-                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, true)?;
+            decoder.successors(room, fed, true, |room, from, rows| {
                 let of = |buffer: &Buffer| buffer.at(from, F);
                 let arguments = args![
                     &room.logits,
@@ -222,11 +217,11 @@ impl Decoder {
                     of(&min_ps),
                     of(&top_ks),
                     of(&ats),
-                    room.best.at(from, F),
+                    of(&room.best),
                     decoder.shape.vocab,
                 ];
-                gpu.launch("draw", (rows, 1), 1024, 0, arguments)?;
-            }
+                gpu.launch("draw", (rows, 1), 1024, 0, arguments)
+            })?;
             gpu.read(&room.best, 0, draws.len())
         })
     }
@@ -237,15 +232,34 @@ impl Decoder {
     /// As [`feed`](Self::feed).
     pub fn logits(&mut self, fed: &Fed<'_>) -> Result<Vec<f32>> {
         self.with_room(fed, |decoder, room| {
-            decoder.layers(room, fed)?;
-            let states = decoder.chosen(room, fed)?;
             let mut logits = Vec::with_capacity(fed.last.len() * decoder.shape.vocab);
-            for (from, rows) in chunks(fed.last.len(), decoder.wide_rows(room)) {
-                decoder.head(room, states + (from * decoder.shape.hidden * H) as u64, rows, true)?;
+            decoder.successors(room, fed, true, |room, _, rows| {
                 logits.extend(decoder.gpu.read::<f32>(&room.logits, 0, rows * decoder.shape.vocab)?);
-            }
+                Ok(())
+            })?;
             Ok(logits)
         })
+    }
+
+    /// Feeds tokens and computes the logits of the successors of `fed.last`, f32 if `wide`, as many rows at a time as there
+    /// is room for; `each` takes them, the first of these rows and their number.
+    fn successors(
+        &self,
+        room: &mut Room,
+        fed: &Fed<'_>,
+        wide: bool,
+        mut each: impl FnMut(&Room, usize, usize) -> Result<()>,
+    ) -> Result<()> {
+        self.layers(room, fed)?;
+        let states = self.chosen(room, fed)?;
+        // There is room for so many rows in bf16.
+        let most = if wide { (ROWS.min(room.tokens) / 2).max(1) } else { ROWS };
+        for from in (0..fed.last.len()).step_by(most) {
+            let rows = most.min(fed.last.len() - from);
+            self.head(room, states + (from * self.shape.hidden * H) as u64, rows, wide)?;
+            each(room, from, rows)?;
+        }
+        Ok(())
     }
 
     /// Runs `compute` with buffers that are large enough.
@@ -388,11 +402,6 @@ impl Decoder {
         Ok(room.chosen.at(0, H))
     }
 
-    /// Rows of f32 logits that there is room for; it is counted in bf16.
-    fn wide_rows(&self, room: &Room) -> usize {
-        (ROWS.min(room.tokens) / 2).max(1)
-    }
-
     /// The logits of `rows` states from this address on, f32 if `wide`.
     fn head(&self, room: &Room, states: u64, rows: usize, wide: bool) -> Result<()> {
         let (d, vocab) = (self.shape.hidden, self.shape.vocab);
@@ -400,11 +409,6 @@ impl Decoder {
         let head = self.weight(self.shape.head(), d).turned();
         self.gpu.product(Matrix::new(states, d), head, logits, (rows, vocab, d), wide, false, 1)
     }
-}
-
-/// Starts and sizes of parts of at most `most`.
-fn chunks(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..count).step_by(most).map(move |from| (from, most.min(count - from)))
 }
 
 /// Rows of logits held at a time.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::{CausalLm, Error, ModelConfig, Result, kernels::attention::AttentionSpec, model::DecoderLayer};
 
 /// Where tensors come from: a random generator, safetensors, GGUF.
-pub(crate) trait Source {
+pub(crate) trait Source: Send {
     /// The row-major elements of the tensor with this Hugging Face name.
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
 }

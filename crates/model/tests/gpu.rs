@@ -99,6 +99,24 @@ fn greedy_choices_on_the_gpu_are_those_of_its_logits() {
     assert!(same >= 10, "{same}");
 }
 
+/// Norms on query and key heads: no kernels have them, so that burn computes what was read from the folder.
+#[test]
+fn a_folder_that_the_kernels_do_not_have_is_loaded_for_burn() {
+    let Some(gpu) = gpu() else { return };
+    let qwen3 = r#"{"model_type": "qwen3", "vocab_size": 280, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "max_position_embeddings": 512, "initializer_range": 0.2, "tie_word_embeddings": true}"#;
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &ModelConfig::from_json(qwen3).unwrap());
+    let prompts = [Prompt { ids: (0..40).map(|i| i * 7 % 280).collect(), seed: 1 }];
+    let decoding = Decoding { max_new_tokens: 60, stop_ids: vec![9999], logprobs: Some(1), ..Decoding::default() };
+    let run = |device: &Device| {
+        let decoder = Decoder::load(folder.path(), device, Storage::F32).unwrap();
+        generate(&decoder, &prompts, &decoding, Batching::default(), &|_| true).unwrap().outputs
+    };
+    agree(&run(&Device::flex()), &run(&gpu), 0.1);
+}
+
 #[test]
 fn draws_on_the_gpu_depend_on_the_seed_alone() {
     let Some(gpu) = gpu() else { return };

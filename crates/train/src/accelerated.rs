@@ -95,7 +95,7 @@ mod native {
             (config.compute == ComputeType::F32, "compute in f32"),
         ];
         let named = missing.iter().find(|(present, _)| *present).map(|(_, name)| (*name).to_owned());
-        named.or_else(|| gpu::shape(model).err())
+        named.or_else(|| gpu::supported(model).err())
     }
 
     fn view<'a>(batch: &'a MicroBatch, starts: &'a [i32]) -> Batch<'a> {

@@ -37,7 +37,7 @@ enum Weights {
     /// On a GPU whose kernels have the model; in bf16.
     #[cfg(feature = "cuda")]
     Gpu {
-        decoder: Mutex<potstill_cuda::Decoder>,
+        decoder: Box<Mutex<potstill_cuda::Decoder>>,
         config: ModelConfig,
     },
     /// Wherever else burn computes.
@@ -80,7 +80,7 @@ impl Decoder {
     fn load_to_gpu(path: &Path, device: &Device, number: usize, storage: Storage) -> Result<Self> {
         let load = |config: &ModelConfig, source: &mut dyn Source| match gpu::shape(config) {
             Ok(shape) => {
-                let decoder = Mutex::new(gpu::load(config, shape, source, number)?);
+                let decoder = Box::new(Mutex::new(gpu::load(config, shape, source, number)?));
                 Ok(Ok(Weights::Gpu { decoder, config: config.clone() }))
             }
             Err(_) => CausalLm::from_source(config, source, device).map(Err),
@@ -103,7 +103,7 @@ impl Decoder {
         if let Some(number) = crate::device::number_of(&device)
             && let Ok(shape) = gpu::shape(model.config())
         {
-            let decoder = Mutex::new(gpu::copy(model, shape, number)?);
+            let decoder = Box::new(Mutex::new(gpu::copy(model, shape, number)?));
             let weights = Weights::Gpu { decoder, config: model.config().clone() };
             return Ok(Self { tokenizer, template, weights: Arc::new(weights) });
         }
