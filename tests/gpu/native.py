@@ -1,9 +1,12 @@
-"""Inputs and comparison for crates/cuda/examples/gpu.rs; needs torch, transformers and a GPU.
+"""Inputs and comparison for crates/cuda/examples/gpu.rs and `potstill generate`; needs torch, transformers and a GPU.
 
 python3 native.py make smollm2|qwen FOLDER          random weights of SmolLM2-135M's or Qwen2.5-1.5B's shape, fixed seed
 python3 native.py tokens FOLDER TOKENIZER SAMPLES STEPS ROWS LEN      real text as tokens for `gpu train`
 python3 native.py train FOLDER STEPS ROWS LEN MICRO_ROWS              PyTorch's run on the same tokens, after `gpu train`
 python3 native.py generate smollm2|qwen FOLDER PROMPTS LENGTH NEW BATCH   transformers' generate, after `gpu generate`
+python3 native.py folder smollm2|qwen FOLDER TOKENIZER SAMPLES PROMPTS LENGTH   the same weights as a Hugging Face folder in bf16,
+                                                      with prompts.jsonl: pieces of real texts, LENGTH tokens each
+python3 native.py program FOLDER REPLIES NEW BATCH    transformers on that folder, after `potstill generate … --out REPLIES`
 """
 
 import json
@@ -178,7 +181,61 @@ def generate(kind, folder, prompts, length, new, batch):
     )))
 
 
+def folder(kind, folder, tokenizer, samples, prompts, length):
+    from tokenizers import Tokenizer
+
+    build(kind, torch.bfloat16).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        Path(folder, name).write_bytes(Path(tokenizer, name).read_bytes())
+    encode = Tokenizer.from_file(f"{tokenizer}/tokenizer.json")
+    ids = [i for line in open(samples) for i in encode.encode(json.loads(line)["answer"], add_special_tokens=False).ids]
+    # Many tokens apart, so that no two are the same.
+    step = len(ids) // prompts
+    with open(Path(folder, "prompts.jsonl"), "w") as out:
+        for at in range(prompts):
+            out.write(json.dumps({"prompt": encode.decode(ids[at * step: at * step + length])}) + "\n")
+
+
+def program(folder, replies, new, batch):
+    """What transformers generates from the folder and prompts that the program was given."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    began = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa").cuda().eval()
+    torch.cuda.synchronize()
+    loaded = time.perf_counter() - began
+    texts = [json.loads(line)["prompt"] for line in open(Path(folder, "prompts.jsonl"))]
+    options = dict(do_sample=False, eos_token_id=None, pad_token_id=0, use_cache=True)
+
+    def run(texts, new):
+        torch.cuda.synchronize()
+        began, out = time.perf_counter(), []
+        for at in range(0, len(texts), batch):
+            ids = tokenizer(texts[at: at + batch], return_tensors="pt", padding=True, add_special_tokens=False).to("cuda")
+            ids.pop("token_type_ids", None)
+            out += model.generate(**ids, max_new_tokens=new, min_new_tokens=new, **options)[:, ids["input_ids"].shape[1]:].tolist()
+        torch.cuda.synchronize()
+        return time.perf_counter() - began, out
+
+    run(texts[:batch], 4)
+    seconds, out = run(texts, new)
+    theirs = [tokenizer.decode(ids, skip_special_tokens=True) for ids in out]
+    ours = [json.loads(line)["response"] for line in open(replies)]
+    c, length = model.config, len(tokenizer(texts[0], add_special_tokens=False).input_ids)
+    weights = sum(p.numel() for p in model.parameters()) * 2
+    per_token = 2 * c.num_hidden_layers * c.num_key_value_heads * (c.hidden_size // c.num_attention_heads) * 2
+    floor = new * len(texts) / batch * (weights + batch * per_token * (length + new / 2)) / 3e12
+    begin = [next((i for i, (a, b) in enumerate(zip(x, y)) if a != b), min(len(x), len(y))) for x, y in zip(ours, theirs)]
+    print(json.dumps(dict(
+        folder=str(folder), transformers_tokens_per_second=round(len(texts) * new / seconds), transformers_load_seconds=round(loaded, 2),
+        floor_tokens_per_second_at_3_tb_s=round(len(texts) * new / floor), mean_characters_until_first_difference=statistics.mean(begin),
+        device=torch.cuda.get_device_name(),
+    )))
+
+
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
     rest = [int(x) if x.isdigit() else x for x in rest]
-    {"make": make, "tokens": tokens, "train": train, "generate": generate}[name](*rest)
+    {"make": make, "tokens": tokens, "train": train, "generate": generate, "folder": folder, "program": program}[name](*rest)
