@@ -160,3 +160,25 @@ fn all_mistakes_of_a_file_come_in_one_run() {
     assert_eq!(ran.code, 2);
     insta::assert_snapshot!("many_mistakes", said(&bench, &ran));
 }
+
+#[test]
+fn models_that_cannot_be_used_are_refused_with_what_helps() {
+    let bench = Bench::new();
+    let config = r#"{"model_type": "llama", "vocab_size": 300, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "rope_scaling": {"rope_type": "longrope"}}"#;
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    std::fs::create_dir(bench.path("foreign")).unwrap();
+    bench.write("foreign/config.json", config);
+    let cases = [
+        ("empty", "config.json", "a model is a folder with config.json"),
+        ("foreign", "found longrope", "docs/models.md"),
+        ("nowhere", "there is no model at `nowhere`", "ORGANISATION/NAME"),
+    ];
+    for (model, told, help) in cases {
+        let ran = bench.run(&["generate", model, "--prompt", "1+1"]);
+        assert_ne!(ran.code, 0);
+        let (problem, hint) = ran.stderr.split_once("\n  help: ").unwrap_or_else(|| panic!("{model}: no hint in {}", ran.stderr));
+        assert!(problem.contains(told) && hint.contains(help), "{model}: {}", ran.stderr);
+    }
+}

@@ -82,7 +82,7 @@ pub(crate) fn message(event: &TrainEvent, total: u64) -> Option<(bool, String)> 
         TrainEvent::Started { step, total_steps, without_kernels, .. } if *step > 0 || without_kernels.is_some() => {
             let on = (*step > 0).then(|| format!("goes on from the checkpoint at step {step} of {total_steps}"));
             let why = without_kernels.as_ref().map(|part| {
-                format!("burn's CUDA backend computes this run, several times slower: the kernels made for it do not have {part}")
+                format!("burn's CUDA backend computes this run, about twenty times slower: the kernels made for it do not have {part}")
             });
             (false, on.into_iter().chain(why).collect::<Vec<_>>().join("; "))
         }

@@ -59,6 +59,36 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// What may help, as a sentence for people.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let hint = match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "a model is a folder with config.json, tokenizer.json and safetensors files, or one .gguf file"
+            }
+            Self::Config { .. } => {
+                "the value would change what is computed, so it is not ignored; see which models and settings docs/models.md lists"
+            }
+            Self::Weights { problem, .. } if problem.starts_with("holds ") => {
+                "the run that wrote these weights went wrong: take an earlier checkpoint, or fetch the model again"
+            }
+            Self::Weights { .. } => {
+                "the files are damaged, incomplete or of different models: fetch the model again, or export it anew as safetensors \
+                 in F32, F16 or BF16"
+            }
+            Self::Tokenizer(_) => "take tokenizer.json from where the model comes from; it is written by the tokenizers library",
+            Self::Template(_) => {
+                "the template in tokenizer_config.json or chat_template.jinja decides which roles and fields it takes; correct the \
+                 messages or the template"
+            }
+            Self::Generate(problem) if problem.contains("exceeds the model's context") => {
+                "ask for fewer new tokens, shorten the prompt, or take a model with a longer context"
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), source }
     }

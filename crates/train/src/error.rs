@@ -114,6 +114,15 @@ impl TrainError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// What may help, as a sentence for people.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
+
     /// A setting that violates its limit.
     pub(crate) fn config(field: &'static str, value: impl std::fmt::Display, limit: impl Into<String>) -> Self {
         Self::Config { field, value: format!("{value}"), limit: limit.into() }

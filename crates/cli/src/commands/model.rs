@@ -74,5 +74,5 @@ pub(crate) fn locate(written: &Path) -> Result<PathBuf, Failure> {
 }
 
 pub(crate) fn model_failure(error: potstill_model::Error) -> Failure {
-    Failure::new(FAILED, error, None)
+    Failure::new(FAILED, &error, error.hint())
 }

@@ -125,7 +125,7 @@ fn unusable(error: &TrainError, path: &Path) -> Failure {
     let hint = "--student is a model folder, a GGUF file, or ORGANISATION/NAME of a hub";
     match error {
         TrainError::Memory { .. } => Failure::config(error),
-        _ => Failure::new(CONFIG, format!("the student `{}`: {error}", path.display()), Some(hint)),
+        _ => Failure::new(CONFIG, format!("the student `{}`: {error}", path.display()), error.hint().or(Some(hint))),
     }
 }
 

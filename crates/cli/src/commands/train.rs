@@ -105,7 +105,7 @@ fn failure(error: &TrainError, args: &Args) -> Failure {
         TrainError::Config { .. } | TrainError::Memory { .. } | TrainError::Model(potstill_model::Error::Device { .. }) => {
             Failure::config(error)
         }
-        _ => Failure::new(FAILED, error, None),
+        _ => Failure::new(FAILED, error, error.hint()),
     }
 }
 

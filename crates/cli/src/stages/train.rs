@@ -216,10 +216,14 @@ fn field(error: &TrainError) -> String {
 }
 
 pub(crate) fn train_error(error: TrainError) -> StageError {
-    match &error {
+    let told = match &error {
         TrainError::Cancelled { .. } => StageError::cancelled(),
         TrainError::Config { .. } => StageError::config(error.to_string()),
         _ => StageError::failed(error.to_string()),
+    };
+    match error.hint() {
+        Some(hint) => told.hint(hint),
+        None => told,
     }
 }
 

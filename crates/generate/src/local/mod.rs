@@ -139,7 +139,10 @@ impl Local {
         let messages: Vec<ChatMessage> = request.messages.iter().map(turn).collect();
         let extra = self.config.chat_template_kwargs.clone().into_iter().collect();
         let options = RenderOptions { add_generation_prompt: true, date: self.config.date.clone(), extra };
-        let refused = |error: potstill_model::Error| GenerateError::Other(error.to_string());
+        let refused = |error: potstill_model::Error| match error.hint() {
+            Some(hint) => GenerateError::Other(format!("{error} ({hint})")),
+            None => GenerateError::Other(error.to_string()),
+        };
         let text = decoder.template().and_then(|template| template.render(&messages, &options)).map_err(refused)?;
         let ids = decoder.tokenizer.encode(&text).map_err(refused)?;
         Ok((ids, text.trim_end().ends_with("<think>")))

@@ -197,5 +197,5 @@ fn load(folder: &Path, device: &burn::tensor::Device) -> Result<Student, StageEr
 }
 
 fn model_error(error: potstill_model::Error) -> StageError {
-    StageError::failed(error.to_string())
+    train_error(error.into())
 }
