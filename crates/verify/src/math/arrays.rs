@@ -1,8 +1,9 @@
 //! Environments: matrices, determinants, systems and lists of lines.
 
-use super::ast::{Expr, Rel};
+use super::ast::{Const, Expr, Func};
 use super::lexer::{ParseError, Tok};
 use super::parser::{Parsed, Parser, opaque};
+use super::shape::components;
 
 /// Determinants larger than this are not written out.
 const MAX_ORDER: usize = 4;
@@ -18,6 +19,7 @@ impl Parser<'_> {
                     rows.push(Vec::new());
                 }
                 Some(Tok::Op('&' | ',' | ';')) => self.at += 1,
+                Some(Tok::Rel(_)) => self.continued(&mut rows)?,
                 _ => {
                     let cell = self.fresh_bars(|p| p.deeper(Self::cell))?;
                     if let Some(row) = rows.last_mut() {
@@ -43,11 +45,31 @@ impl Parser<'_> {
         Ok(if lines.len() == 1 { lines.remove(0) } else { Expr::List(lines) })
     }
 
-    /// One cell: a relation or value without separators; an aligned `& = x` continues the cell before.
+    /// `&= 5` in a line of its own: the chain of the line before goes on.
+    fn continued(&mut self, rows: &mut [Vec<Expr>]) -> Result<(), ParseError> {
+        let [.., before, last] = rows else { return opaque("a relation without its left side") };
+        match before.pop() {
+            Some(first) if last.is_empty() => {
+                let whole = self.chain(first)?;
+                before.push(whole);
+                Ok(())
+            }
+            _ => opaque("a relation without its left side"),
+        }
+    }
+
+    /// One cell: a relation or value without separators.
     fn cell(&mut self) -> Parsed {
         let first = self.sum()?;
-        let mut sides = vec![first];
-        let mut rels: Vec<Rel> = Vec::new();
+        self.chain(first)
+    }
+
+    /// The relations that follow `first`; an aligned `& = x` continues the cell before.
+    pub(super) fn chain(&mut self, first: Expr) -> Parsed {
+        let (mut sides, mut rels) = match first {
+            Expr::Relation(sides, rels) => (sides, rels),
+            other => (vec![other], Vec::new()),
+        };
         loop {
             if self.peek() == Some(&Tok::Op('&')) && matches!(self.peek_at(1), Some(Tok::Rel(_))) {
                 self.at += 1;
@@ -60,6 +82,37 @@ impl Parser<'_> {
         }
         Ok(if rels.is_empty() { sides.remove(0) } else { Expr::Relation(sides, rels) })
     }
+}
+
+/// `|…|`: a determinant, the length of a vector, or an absolute value.
+pub(super) fn between_bars(inner: Expr) -> Expr {
+    match inner {
+        Expr::Matrix(rows) => determinant(rows),
+        Expr::Tuple(_) => length(&inner).unwrap_or_else(|| Expr::Call(Func::Abs, vec![inner])),
+        inner => Expr::Call(Func::Abs, vec![inner]),
+    }
+}
+
+/// `‖…‖`: the length of a vector, the absolute value of a number, or an operator that is not worked out.
+pub(super) fn norm(inner: Expr) -> Expr {
+    let closed = inner.is_scalar() && inner.variables().is_empty() && !inner.any(&|e| matches!(e, Expr::Apply(..)));
+    match length(&inner) {
+        Some(length) => length,
+        None if closed => Expr::Call(Func::Abs, vec![inner]),
+        None => Expr::Apply("norm".into(), vec![inner]),
+    }
+}
+
+/// The Euclidean length of a vector with real components.
+fn length(vector: &Expr) -> Option<Expr> {
+    let components: Vec<Expr> = match vector {
+        Expr::Tuple(v) => v.clone(),
+        Expr::Matrix(rows) if rows.len() == 1 || rows.iter().all(|row| row.len() == 1) => rows.concat(),
+        sum => (2..=3).find_map(|dimension| components(sum, dimension))?,
+    };
+    let real = |e: &Expr| e.is_scalar() && !e.any(&|x| matches!(x, Expr::Const(Const::I)));
+    let squares = || components.iter().map(|c| c.clone().pow(Expr::int(2))).collect();
+    components.iter().all(real).then(|| Expr::Root(Box::new(Expr::int(2)), Box::new(Expr::Add(squares()))))
 }
 
 /// The determinant of a small square matrix of scalars, expanded by its first row.

@@ -1,14 +1,11 @@
 //! The atoms of the grammar: brackets, fractions, roots, calls, matrices, units.
 
-use super::ast::{Const, Expr, Func, Rel};
+use super::ast::{Const, Expr, Func};
 use super::calculus::substitute;
 use super::lexer::{Delim, ParseError, Tok};
 use super::operators;
 use super::parser::{Parsed, Parser, collapse, opaque};
 use super::units::Unit;
-
-/// Names read as functions when a bracket follows directly.
-const FUNCTION_NAMES: &[&str] = &["f", "g", "h", "F", "G", "H", "P", "Q", "phi", "Phi", "Gamma"];
 
 impl Parser<'_> {
     pub(super) fn atom(&mut self) -> Parsed {
@@ -58,6 +55,7 @@ impl Parser<'_> {
                 out
             }
             Tok::Bar => self.bars(),
+            Tok::Norm => self.norm(),
             Tok::Op('+') => self.atom(),
             Tok::Op('_' | '^') => self.counted_before(),
             Tok::Currency(code) => {
@@ -83,10 +81,7 @@ impl Parser<'_> {
             Delim::Abs => {
                 let inner = self.fresh_bars(Self::list)?;
                 self.expect_close(Delim::Abs)?;
-                Ok(match inner {
-                    Expr::Matrix(rows) => super::arrays::determinant(rows),
-                    inner => Expr::Call(Func::Abs, vec![inner]),
-                })
+                Ok(super::arrays::between_bars(inner))
             }
             Delim::Floor => self.rounding(Func::Floor, Delim::Floor),
             Delim::Ceil => self.rounding(Func::Ceil, Delim::Ceil),
@@ -98,6 +93,7 @@ impl Parser<'_> {
                     other => other,
                 })
             }
+            Delim::Paren if let Some(composed) = self.composition()? => Ok(composed),
             Delim::Paren | Delim::Bracket => self.fresh_bars(|p| p.bracket(open == Delim::Bracket)),
         }
     }
@@ -213,37 +209,8 @@ impl Parser<'_> {
                 }
             }
         }
-        if FUNCTION_NAMES.contains(&&*name)
-            && let [
-                Some(Tok::Op('^')),
-                Some(Tok::Open(Delim::Brace)),
-                Some(Tok::Op('-')),
-                Some(Tok::Num { text, .. }),
-                Some(Tok::Close(Delim::Brace)),
-                Some(Tok::Open(Delim::Paren)),
-            ] = std::array::from_fn(|offset| self.peek_at(offset))
-            && text == "1"
-        {
-            // The inverse function, not one over its value.
-            self.at += 6;
-            let argument = self.fresh_bars(Self::list)?;
-            self.expect_close(Delim::Paren)?;
-            return Ok(Expr::Apply(format!("{name}^-1").into(), vec![argument]));
-        }
-        let stem = name.trim_end_matches('\'');
-        let stem = stem.split('_').next().unwrap_or(stem);
-        if FUNCTION_NAMES.contains(&stem) && self.peek() == Some(&Tok::Open(Delim::Paren)) {
-            self.at += 1;
-            let args = self.fresh_bars(Self::list)?;
-            self.expect_close(Delim::Paren)?;
-            let args = if let Expr::List(v) = args { v } else { vec![args] };
-            // Γ(n) = (n − 1)!
-            if let ("Gamma", [Expr::Num(n)]) = (&*name, &args[..])
-                && n.value.is_integer()
-            {
-                return Ok(Expr::Call(Func::Factorial, vec![args[0].clone().minus(Expr::int(1))]));
-            }
-            return Ok(Expr::Apply(name.into(), args));
+        if let Some(applied) = self.applied(&name)? {
+            return Ok(applied);
         }
         Ok(Expr::Var(name.into()))
     }
@@ -352,8 +319,33 @@ impl Parser<'_> {
         }
         self.expect_close(Delim::SetBrace)?;
         Ok(match first {
+            // `{x : x ∈ ℤ, |x| ≤ 2}`.
+            Expr::List(mut v) if v.iter().all(|x| matches!(x, Expr::Relation(..))) => match colon_builder(v.remove(0)) {
+                Expr::Builder(element, mut conditions) => {
+                    conditions.append(&mut v);
+                    Expr::Builder(element, conditions)
+                }
+                other => {
+                    v.insert(0, other);
+                    Expr::Set(v)
+                }
+            },
             Expr::List(v) => Expr::Set(v),
-            Expr::Relation(sides, rels) => colon_builder(sides, rels),
+            // `{x : x < 2 or x > 3}`.
+            Expr::Union(mut v) => match colon_builder(v.remove(0)) {
+                Expr::Builder(element, conditions) => {
+                    v.splice(0..0, conditions);
+                    Expr::Builder(element, vec![Expr::Union(v)])
+                }
+                other => {
+                    v.insert(0, other);
+                    Expr::Set(vec![Expr::Union(v)])
+                }
+            },
+            relation @ Expr::Relation(..) => match colon_builder(relation) {
+                built @ Expr::Builder(..) => built,
+                other => Expr::Set(vec![other]),
+            },
             one => Expr::Set(vec![one]),
         })
     }
@@ -444,9 +436,11 @@ impl Parser<'_> {
 }
 
 /// `{x ∈ ℝ : x > 2}` parses as a relation with a ratio for one side: what precedes the colon is the element.
-fn colon_builder(mut sides: Vec<Expr>, mut rels: Vec<Rel>) -> Expr {
+/// Without a colon it stays what it is.
+fn colon_builder(relation: Expr) -> Expr {
+    let Expr::Relation(mut sides, mut rels) = relation else { return relation };
     let Some(at) = sides.iter().position(|s| matches!(s, Expr::Ratio(r) if r.len() == 2)) else {
-        return Expr::Set(vec![Expr::Relation(sides, rels)]);
+        return Expr::Relation(sides, rels);
     };
     let mut condition = sides.split_off(at);
     let condition_rels = rels.split_off(at);

@@ -246,7 +246,7 @@ fn unwrap_once(s: &str) -> Option<&str> {
         &[("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("```", "```"), ("`", "`"), ("\"", "\"")];
     for (open, close) in PAIRS {
         if let Some(inner) = s.strip_prefix(open).and_then(|r| r.strip_suffix(close))
-            && !inner.contains(open)
+            && (!inner.contains(open) || *open == "**" && powers_only(inner))
             && !inner.ends_with('\\')
         {
             return Some(inner);
@@ -273,6 +273,14 @@ fn unwrap_once(s: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// Whether every `**` stands between operands: `3**(1/3)` inside emphasis.
+fn powers_only(s: &str) -> bool {
+    s.match_indices("**").all(|(at, _)| {
+        s[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == ')')
+            && s[at + 2..].starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '(' | '-'))
+    })
 }
 
 /// The answer without the sign that announces it: `∴ 42`, `=> 42`.

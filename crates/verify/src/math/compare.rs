@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use num_traits::Signed;
-
 use super::ast::{Const, Expr, Func, Rel};
-use super::exact::exact;
+use super::domains::{integers, named_alike, renamed};
 use super::operators;
 use super::parser::UNNAMED;
 use super::policy::MathPolicy;
-use super::relations::{is_name, ratios_equal, relations_equal, same_time};
+use super::relations::{is_name, ratios_equal, relations_equal, same_derivative, same_time};
+use super::residues::residue_equal;
 use super::rounding::Rounding;
 use super::scalar::{Outcome, scalar_equal};
 use super::sets::{is_set_like, real_set};
@@ -48,6 +47,10 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     let (gold, prediction) = (&simplify(counted.0.as_ref().unwrap_or(gold)), &simplify(counted.1.as_ref().unwrap_or(prediction)));
     if gold == prediction {
         return SAME;
+    }
+    let written_out = (integers(gold, prediction, cx), integers(prediction, gold, cx));
+    if written_out.0.is_some() || written_out.1.is_some() {
+        return answers_equal(written_out.0.as_ref().unwrap_or(gold), written_out.1.as_ref().unwrap_or(prediction), cx);
     }
     if operators::any(gold) || operators::any(prediction) {
         return operators::compare(gold, prediction, cx).unwrap_or_else(|| {
@@ -171,7 +174,20 @@ fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
     let relation = |e: &Expr| matches!(e, Expr::Relation(..));
     match (named(gold, cx), named(prediction, cx)) {
         (Some((n, v)), Some((m, w))) => {
+            // "x ≡ 2 (mod 5)" is more than `x = 2`.
+            let class = |e: &Expr| matches!(e, Expr::Call(Func::Mod, _));
+            if class(v) != class(w) && v.variables().is_empty() && w.variables().is_empty() {
+                return Some(DIFFERENT);
+            }
             if n == m || matches!((n, m), (Expr::Text(_), _) | (_, Expr::Text(_))) || same_function(n, m) {
+                // The letter of `f(t) = t²` is bound.
+                let w = &match (n, m) {
+                    (Expr::Apply(_, x), Expr::Apply(_, y)) if x != y => match (&x[..], &y[..]) {
+                        ([Expr::Var(x)], [Expr::Var(y)]) if !w.variables().contains(&&**x) => renamed(w, y, x),
+                        _ => w.clone(),
+                    },
+                    _ => w.clone(),
+                };
                 let values = answers_equal(v, w, cx);
                 if values.is_equal() || n == m && !v.is_scalar() {
                     return Some(values);
@@ -192,14 +208,19 @@ fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
     }
 }
 
-/// `f(x)` and `y`, `f(x)` and `f`: names of one function.
+/// `f(x)` and `y`, `f(x)` and `f`, `y'` and `dy/dx`: names of one function.
 fn same_function(a: &Expr, b: &Expr) -> bool {
+    if let Some(same) = same_derivative(a, b) {
+        return same;
+    }
     match (a, b) {
         (Expr::Apply(f, _), Expr::Var(v)) | (Expr::Var(v), Expr::Apply(f, _)) => f == v || &**v == "y",
         (Expr::Apply(f, x), Expr::Apply(g, y)) => {
             // `f(x)` and `f(t)` are one function, `f(2)` and `f(3)` two values, `P(A)` and `P(B)` two probabilities.
             let runs = |e: &Expr| matches!(e, Expr::Var(v) if v.starts_with(|c: char| c.is_lowercase()));
-            f == g && x.len() == y.len() && x.iter().zip(y).all(|(a, b)| a == b || runs(a) || runs(b))
+            (f == g || matches!((&**f, &**g), ("y", "f") | ("f", "y")))
+                && x.len() == y.len()
+                && x.iter().zip(y).all(|(a, b)| a == b || runs(a) || runs(b))
         }
         _ => false,
     }
@@ -279,21 +300,6 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     collections(gold, prediction, cx)
 }
 
-/// `17 mod 5` against a plain number: its representative as written, or reduced.
-fn residue_equal(class: &[Expr], plain: &Expr, cx: &Context<'_>) -> Outcome {
-    let written = scalar_equal(&class[0], plain, cx.work);
-    if written.is_equal() {
-        return written;
-    }
-    let parts = (exact(&class[0], cx.work), exact(&class[1], cx.work), exact(plain, cx.work));
-    match parts {
-        (Some(a), Some(m), Some(r)) if m.is_positive() && r < m && !r.is_negative() && ((&a - &r) / &m).is_integer() => {
-            Outcome::Equal(Proof::Exact)
-        }
-        _ => written,
-    }
-}
-
 fn value_or_different(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     if is_value(gold) && is_value(prediction) { value_equal(gold, prediction, cx) } else { DIFFERENT }
 }
@@ -360,7 +366,10 @@ fn sets_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
                 unordered(a, b, cx)
             }
             (Expr::Union(a), Expr::List(b)) | (Expr::List(a), Expr::Union(b)) => unordered(a, b, cx),
-            (Expr::Builder(a, c), Expr::Builder(b, d)) => Outcome::all([answers_equal(a, b, cx), unordered(c, d, cx)]),
+            (Expr::Builder(..), Expr::Builder(..)) => match (gold, &named_alike(gold, prediction)) {
+                (Expr::Builder(a, c), Expr::Builder(b, d)) => Outcome::all([answers_equal(a, b, cx), unordered(c, d, cx)]),
+                _ => Outcome::Unknown,
+            },
             (Expr::Difference(a, b), Expr::Difference(c, d)) => Outcome::all([answers_equal(a, c, cx), answers_equal(b, d, cx)]),
             _ => Outcome::Unknown,
         },

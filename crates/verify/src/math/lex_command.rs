@@ -166,6 +166,13 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         let content = self.raw_argument(end)?;
+        // `\dot{x}` is `x'`.
+        if let "dot" | "ddot" = name
+            && content.len() == 1
+        {
+            self.push(Tok::Name(Cow::Owned(format!("{content}{}", if name == "dot" { "'" } else { "''" }))));
+            return Ok(());
+        }
         let vector = matches!(name, "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "overrightarrow" | "widehat");
         let mark = match name {
             _ if vector => "→",
@@ -213,7 +220,7 @@ impl<'a> Lexer<'a> {
                 }
                 self.push(Tok::RowBreak);
             }
-            '|' => self.push(Tok::Name("‖".into())),
+            '|' => self.push(Tok::Norm),
             '&' => self.push(Tok::And),
             '#' | '_' => self.push(Tok::Op('_')),
             _ => return Err(ParseError::Opaque(format!("unknown command `\\{c}`"))),

@@ -6,15 +6,24 @@ use super::lexer::{Lexer, Tok};
 
 impl<'a> Lexer<'a> {
     /// The length of a separator of thousands at `at`, when a group of exactly three digits follows it.
+    ///
+    /// A comma, braced, styled or with a negative space beside it (`,\! `, as TeX sets digits), an apostrophe, an underscore, or
+    /// space alone. A comma with ordinary space after it divides a list.
     fn thousands(&self, at: usize) -> Option<usize> {
+        const COMMAS: [&str; 3] = ["{,}", "\\text{,}", "\\!,"];
         let rest = self.src.get(at..)?;
-        let comma = !self.reading.comma_splits && !self.reading.decimal_comma && self.depth <= 0;
-        let sep = ["{,}", "\\,", "\\!,", "\\ ", "{ }", "'"].iter().find(|s| rest.starts_with(**s)).map(|s| s.len()).or_else(|| {
-            (rest.starts_with(' ') || (comma && rest.starts_with(',')) || (comma && rest.starts_with(",\\!")))
-                .then(|| if rest.starts_with(",\\!") { 3 } else { 1 })
-        })?;
-        let digits = rest[sep..].bytes().take_while(u8::is_ascii_digit).count();
-        (digits == 3).then_some(sep)
+        let plain_comma = !self.reading.comma_splits && !self.reading.decimal_comma && self.depth <= 0;
+        let after = if let Some(after) = COMMAS.iter().find_map(|comma| rest.strip_prefix(comma)) {
+            after_space(after)
+        } else if let Some(after) = rest.strip_prefix(',').filter(|_| plain_comma) {
+            if after_space(after).len() < after.len() && !after.trim_start().starts_with("\\!") { return None } else { after_space(after) }
+        } else if let Some(after) = rest.strip_prefix(['\'', '_']) {
+            after
+        } else {
+            ["{ }", "\\,", "\\ ", " ", "~"].iter().find_map(|space| rest.strip_prefix(space))?
+        };
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        (digits == 3).then_some(rest.len() - after.len())
     }
 
     fn digits(&mut self) -> &'a str {

@@ -44,6 +44,8 @@ pub(super) enum Tok<'a> {
     Close(Delim),
     /// `|`, which may open, close or divide.
     Bar,
+    /// `‖`, which opens or closes.
+    Norm,
     Mid,
     /// `\sum`, `\prod`, `\int`, `\lim`.
     Big(&'static str),
@@ -176,7 +178,7 @@ impl<'a> Lexer<'a> {
             (_, "!=") => (Tok::Rel(Rel::Ne), 2),
             (_, "==") => (Tok::Rel(Rel::Eq), 2),
             (_, "+-") => (Tok::PlusMinus(true), 2),
-            (_, "||") => (Tok::Name("‖".into()), 2),
+            (_, "||") if self.is_norm() => (Tok::Norm, 2),
             ('=', _) => (Tok::Rel(Rel::Eq), 1),
             ('<', _) => (Tok::Rel(Rel::Lt), 1),
             ('>', _) => (Tok::Rel(Rel::Gt), 1),
@@ -210,6 +212,16 @@ impl<'a> Lexer<'a> {
         self.at += len;
         self.push(tok);
         Ok(())
+    }
+
+    /// Whether `||` is the sign of a norm rather than two bars, as in `|a||b|`: it closes one that is open, or opens one that closes.
+    fn is_norm(&self) -> bool {
+        let after_operand = matches!(
+            self.out.last().map(|t| &t.tok),
+            Some(Tok::Num { .. } | Tok::Name(_) | Tok::Const(_) | Tok::Close(_) | Tok::End(_) | Tok::Bar | Tok::Op('!') | Tok::Percent)
+        );
+        let open = self.out.iter().filter(|t| t.tok == Tok::Norm).count() % 2 == 1;
+        if after_operand { open } else { self.rest()[2..].contains("||") }
     }
 
     fn letters(&mut self, end: usize) {

@@ -6,6 +6,7 @@
 //! probable. What conventions leave open is a field of [`MathPolicy`].
 
 mod answer;
+mod applied;
 mod arrays;
 mod ast;
 mod atoms;
@@ -15,11 +16,13 @@ mod choices;
 mod clean;
 mod compare;
 mod counting;
+mod domains;
 mod exact;
 mod lex_command;
 mod lex_number;
 mod lexer;
 mod measures;
+mod mixed;
 mod modular;
 mod names;
 mod numeral;
@@ -31,9 +34,11 @@ mod real;
 mod relations;
 mod repair;
 mod reply;
+mod residues;
 mod rounding;
 mod scalar;
 mod scripts;
+mod series;
 mod sets;
 mod shape;
 mod texts;

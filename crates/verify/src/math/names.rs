@@ -163,7 +163,8 @@ pub(super) fn command(name: &str) -> Option<Tok<'static>> {
         return Some(tok);
     }
     Some(match name {
-        "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" => Tok::Frac,
+        "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "flatfrac" => Tok::Frac,
+        "surd" => Tok::Sqrt,
         "binom" | "dbinom" | "tbinom" => Tok::Binom,
         "sum" => Tok::Big("sum"),
         "prod" => Tok::Big("prod"),
@@ -172,7 +173,7 @@ pub(super) fn command(name: &str) -> Option<Tok<'static>> {
         "oint" => Tok::Big("oint"),
         "lim" => Tok::Big("lim"),
         "det" => Tok::Big("det"),
-        "lVert" | "rVert" | "Vert" => Tok::Name("‖".into()),
+        "lVert" | "rVert" | "Vert" => Tok::Norm,
         "to" | "rightarrow" => Tok::Rel(Rel::To),
         "choose" => Tok::Choose,
         "over" => Tok::Over,

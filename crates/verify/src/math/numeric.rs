@@ -169,11 +169,10 @@ impl<R: Real> Complex<R> {
         if q.is_integer() {
             return self.powi(&q.to_integer());
         }
-        let index = q.denom().to_u32()?;
-        if index > 64 || q.numer().bits() > 12 {
-            return self.ln()?.mul(&Self::real(R::rational(q)?)).exp();
+        match q.denom().to_u32() {
+            Some(index) if index <= 64 && q.numer().bits() <= 12 => self.root(index)?.powi(q.numer()),
+            _ => self.ln()?.mul(&Self::real(R::rational(q)?)).exp(),
         }
-        self.root(index)?.powi(q.numer())
     }
 
     /// Whether the two certainly differ.

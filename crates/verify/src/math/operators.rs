@@ -12,11 +12,13 @@ use super::exact::exact;
 use super::numeric::{approximate, evaluate};
 use super::real::Real;
 use super::scalar::{Outcome, sample, scalar_equal};
+use super::scripts::{FROM_ABOVE, FROM_BELOW};
+use super::series::{converges, within};
 use super::work::Work;
 use crate::Proof;
 
 /// Sums and products of more terms are not written out.
-const MAX_TERMS: i64 = 200;
+pub(super) const MAX_TERMS: i64 = 200;
 /// The prefix of the operator d/dx.
 pub(super) const DERIVATIVE: &str = "d/d";
 
@@ -182,17 +184,19 @@ fn geometric(low: &Expr, high: &Expr, body: &Expr, work: &Work) -> Option<Expr> 
     bounded.then(|| at(from.clone()).over(Expr::int(1).minus(ratio)))
 }
 
-fn power_of_two(k: u32) -> BigInt {
+pub(super) fn power_of_two(k: u32) -> BigInt {
     Pow::pow(BigInt::from(2), k)
 }
 
 /// Whether `f` at two points near `a`, on both sides, is as near to `value` as a limit would be.
 fn tends(variable: &Expr, a: &Expr, f: &Expr, value: &Expr, work: &Work) -> Option<()> {
     let infinite = a.infinite_sign();
-    let sides: &[i64] = match infinite {
-        Some(true) => &[1],
-        Some(false) => &[-1],
-        None => &[1, -1],
+    let (a, sides): (&Expr, &[i64]) = match (infinite, a) {
+        (Some(true), _) => (a, &[1]),
+        (Some(false), _) => (a, &[-1]),
+        (None, Expr::Apply(side, v)) if **side == *FROM_ABOVE => (&v[0], &[1]),
+        (None, Expr::Apply(side, v)) if **side == *FROM_BELOW => (&v[0], &[-1]),
+        (None, _) => (a, &[1, -1]),
     };
     for k in [30, 60] {
         for side in sides {
@@ -217,30 +221,6 @@ fn tends(variable: &Expr, a: &Expr, f: &Expr, value: &Expr, work: &Work) -> Opti
         }
     }
     Some(())
-}
-
-/// |x| < 2^−bits.
-fn within(x: &Ball, bits: u32) -> Option<()> {
-    let radius = Ball::rational(&BigRational::new(BigInt::one(), power_of_two(bits)))?;
-    (radius.sub(x).sign()? > 0 && radius.add(x).sign()? > 0).then_some(())
-}
-
-/// Whether the first terms of a series that falls fast come to `value`.
-fn converges(low: &Expr, body: &Expr, value: &Expr, work: &Work) -> Option<()> {
-    let Expr::Relation(sides, rels) = low else { return None };
-    let ([index, Expr::Num(from)], [Rel::Eq]) = (&sides[..], &rels[..]) else { return None };
-    let from = from.value.to_integer().to_i64()?;
-    let term = |k: i64| evaluate::<Ball>(&substitute(body, index, &Expr::int(k)), &sample(1, false), work);
-    within(&term(from + MAX_TERMS)?.re, 60)?;
-    let mut sum = Ball::int(0)?;
-    for k in from..from + MAX_TERMS {
-        let next = term(k)?;
-        next.im.is_none().then_some(())?;
-        sum = sum.add(&next.re);
-    }
-    let wanted = evaluate::<Ball>(value, &sample(1, false), work)?;
-    wanted.im.is_none().then_some(())?;
-    within(&sum.sub(&wanted.re), 48)
 }
 
 /// A closed form of a sum whose bound is a variable: both sides at several values of the bound.

@@ -1,9 +1,6 @@
 //! Precedence climbing from tokens to [`Expr`]; leftovers are an error, never dropped.
 
-use num_bigint::BigInt;
-use num_traits::{Num as _, Zero};
-
-use super::ast::{Expr, Func, Rel};
+use super::ast::{Const, Expr, Func, Rel};
 use super::lexer::{Delim, ParseError, Reading, Tok, Token, lex};
 use super::numeral::number;
 use super::units::Unit;
@@ -20,6 +17,8 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     depth: u32,
     bars: u32,
+    /// How many norms are open: inside one, `‖` closes.
+    pub(super) norms: u32,
     links: u32,
     /// How many integrals are open: inside one, `dx` ends an argument without brackets.
     pub(super) integrals: u32,
@@ -40,11 +39,18 @@ pub(super) fn parse(cleaned: &str, reading: Reading) -> Parsed {
     if toks.is_empty() {
         return opaque("nothing to read");
     }
-    let mut parser = Parser { toks, at: 0, depth: 0, bars: 0, links: 0, integrals: 0, reversed: false, slash_binds: reading.slash_binds };
+    let mut parser =
+        Parser { toks, at: 0, depth: 0, bars: 0, norms: 0, links: 0, integrals: 0, reversed: false, slash_binds: reading.slash_binds };
     if matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
         parser.at += 1;
     }
-    let expr = parser.list()?;
+    let mut expr = parser.list()?;
+    // `1 \over 2` without braces.
+    if parser.eat(&Tok::Over) {
+        expr = expr.over(parser.list()?);
+    } else if parser.eat(&Tok::Choose) {
+        expr = Expr::Call(Func::Binom, vec![expr, parser.list()?]);
+    }
     match parser.peek() {
         None => Ok(expr),
         Some(Tok::Close(_) | Tok::End(_)) => Err(ParseError::Malformed("a bracket that never opened".into())),
@@ -104,11 +110,20 @@ impl<'a> Parser<'a> {
             let mut items = vec![p.relation()?];
             let mut or = false;
             loop {
-                let mut separated = false;
+                let (mut separated, mut broken) = (false, false);
                 while let Some(Tok::Op(',' | ';' | '&') | Tok::And | Tok::Or | Tok::RowBreak) = p.peek() {
                     or |= p.peek() == Some(&Tok::Or);
                     separated = true;
+                    broken = p.peek() == Some(&Tok::RowBreak);
                     p.at += 1;
+                }
+                // `x = 2 + 3 \\\\ = 5`: the chain goes on in the next line.
+                if broken
+                    && matches!(p.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx)))
+                    && let Some(before) = items.pop()
+                {
+                    items.push(p.chain(before)?);
+                    continue;
                 }
                 if !separated || matches!(p.peek(), None | Some(Tok::Close(_) | Tok::End(_))) {
                     break;
@@ -323,7 +338,7 @@ impl<'a> Parser<'a> {
 
     /// Two numerals side by side are no product.
     fn after_numeral(&self, from: usize) -> bool {
-        self.at > from && matches!(self.toks[self.at - 1].tok, Tok::Num { .. } | Tok::Name(_) | Tok::Const(_))
+        self.at > from && matches!(self.toks[self.at - 1].tok, Tok::Num { .. } | Tok::Name(_) | Tok::Const(Const::E))
     }
 
     /// Puts a unit on a value, and adds a smaller part that follows (`5 ft 6 in`).
@@ -339,55 +354,6 @@ impl<'a> Parser<'a> {
             Expr::Add(parts) if matches!(&parts[0], Expr::Quantity(_, u) if u.dimension == dimension) => Ok(Expr::Add(vec![whole, part])),
             _ => opaque("a number after a unit"),
         }
-    }
-
-    fn integer_at(&self, offset: usize) -> Option<BigInt> {
-        match self.peek_at(offset)? {
-            Tok::Num { text, repeat: "", exp: 0, .. } => BigInt::from_str_radix(text, 10).ok(),
-            _ => None,
-        }
-    }
-
-    /// `2\frac{3}{8}` or `2 3/8`: an integer and a proper fraction.
-    fn mixed_number(&mut self) -> Option<Expr> {
-        let whole = self.integer_at(0)?;
-        let (top, bottom, used) = match (self.peek_at(1)?, self.integer_at(1)) {
-            (Tok::Frac, _) => self.literal_fraction(2)?,
-            (_, Some(top)) if self.peek_at(2) == Some(&Tok::Op('/')) => (top, self.integer_at(3)?, 4),
-            _ => return None,
-        };
-        if top >= bottom || bottom.is_zero() || whole.is_zero() || top.is_zero() {
-            return None;
-        }
-        self.at += used;
-        let value = num_rational::BigRational::new(whole * &bottom + top, bottom);
-        Some(Expr::rational(value))
-    }
-
-    /// `{3}{8}`, `38`, `3{8}` at `offset`: numerator, denominator, tokens up to its end.
-    fn literal_fraction(&self, offset: usize) -> Option<(BigInt, BigInt, usize)> {
-        let mut at = offset;
-        let mut parts = Vec::with_capacity(2);
-        while parts.len() < 2 {
-            if self.peek_at(at) == Some(&Tok::Open(Delim::Brace)) {
-                parts.push(self.integer_at(at + 1)?);
-                if self.peek_at(at + 2) != Some(&Tok::Close(Delim::Brace)) {
-                    return None;
-                }
-                at += 3;
-            } else {
-                let text = self.integer_at(at)?.to_string();
-                if text.len() > 2 || (text.len() == 2 && !parts.is_empty()) {
-                    return None;
-                }
-                for digit in text.bytes() {
-                    parts.push(BigInt::from(digit - b'0'));
-                }
-                at += 1;
-            }
-        }
-        let bottom = parts.pop()?;
-        Some((parts.pop()?, bottom, at))
     }
 
     fn signed_power(&mut self) -> Parsed {
@@ -412,6 +378,7 @@ impl<'a> Parser<'a> {
             Some(Tok::Open(_)) => true,
             Some(Tok::Begin(_)) => true,
             Some(Tok::Bar) => self.bars == 0,
+            Some(Tok::Norm) => self.norms == 0,
             _ => false,
         }
     }
@@ -430,7 +397,7 @@ impl<'a> Parser<'a> {
         if !self.eat(&Tok::Bar) {
             return opaque("a bar that never closes");
         }
-        Ok(Expr::Call(Func::Abs, vec![inner]))
+        Ok(super::arrays::between_bars(inner))
     }
 
     /// Runs `f` with `|` opening again (inside brackets).

@@ -142,7 +142,7 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
         Expr::Mul(v) => v
             .iter()
             .all(|x| matches!(x, Expr::Var(n) if n.starts_with(|c: char| c.is_uppercase()) || n.starts_with("angle") || &**n == "m")),
-        Expr::Div(a, b) => matches!((&**a, &**b), (Expr::Mul(a), Expr::Mul(b)) if is_differential(a) && is_differential(b)),
+        Expr::Div(..) => differentiated(left).is_some(),
         Expr::Add(v) => closed && v.len() >= 2 && v.iter().all(|x| matches!(x, Expr::Var(_))),
         Expr::Call(Func::Abs, v) => closed && !v[0].variables().is_empty(),
         Expr::Call(..) => closed && !left.variables().is_empty(),
@@ -150,8 +150,37 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
     }
 }
 
-fn is_differential(v: &[Expr]) -> bool {
-    matches!(v, [Expr::Var(d), Expr::Var(_)] if &**d == "d")
+/// The function and how often it is differentiated in `y'`, `f''(x)`, `dy/dx`, `d²y/dx²`; `None` for other names.
+fn differentiated(name: &Expr) -> Option<(&str, u32)> {
+    let times = |e: &Expr| match e {
+        Expr::Pow(base, n) => match (&**base, &**n) {
+            (Expr::Var(_), Expr::Num(n)) => n.value.to_integer().to_u32(),
+            _ => None,
+        },
+        Expr::Var(_) => Some(1),
+        _ => None,
+    };
+    match name {
+        Expr::Var(v) | Expr::Apply(v, _) if v.ends_with('\'') => {
+            let function = v.trim_end_matches('\'');
+            Some((function, u32::try_from(v.len() - function.len()).ok()?))
+        }
+        Expr::Div(top, bottom) => {
+            let (Expr::Mul(top), Expr::Mul(bottom)) = (&**top, &**bottom) else { return None };
+            let ([above, Expr::Var(function)], [below, variable]) = (&top[..], &bottom[..]) else { return None };
+            let d = Expr::Var("d".into());
+            let operator = *below == d && (*above == d || matches!(above, Expr::Pow(base, _) if **base == d));
+            let order = times(above)?;
+            (operator && times(variable)? == order).then_some((function, order))
+        }
+        _ => None,
+    }
+}
+
+/// Whether two names are of the same derivative; `y` may stand for `f(x)`.
+pub(super) fn same_derivative(a: &Expr, b: &Expr) -> Option<bool> {
+    let ((f, m), (g, n)) = (differentiated(a)?, differentiated(b)?);
+    Some(m == n && (f == g || matches!((f, g), ("y", "f") | ("f", "y"))))
 }
 
 /// The ratio `a : b : …` against another: all cross products agree.

@@ -6,8 +6,10 @@ use super::names;
 use super::words::number;
 
 /// Commands whose backslash gets lost: what follows them says that they were meant.
-const WITH_GROUP: &[&str] =
-    &["frac", "dfrac", "tfrac", "cfrac", "sqrt", "text", "textbf", "mathrm", "mathbf", "mathbb", "binom", "dbinom", "boxed", "overline"];
+const WITH_GROUP: &[&str] = &[
+    "frac", "dfrac", "tfrac", "nicefrac", "cfrac", "sqrt", "text", "textbf", "mathrm", "mathbf", "mathbb", "binom", "dbinom", "boxed",
+    "overline",
+];
 
 /// Control characters that an unescaped `\f`, `\b` or `\t` of a LaTeX command leaves in a text read as JSON or a string
 /// literal: `\frac` becomes a form feed and `rac`.
@@ -34,6 +36,18 @@ pub(super) fn repaired(s: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(s);
     if escaped_twice(&out) {
         out = Cow::Owned(out.replace("\\\\", "\\"));
+    }
+    if let Some(mended) = letter_times(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(decimal) = decimal_comma(&out) {
+        out = Cow::Owned(decimal);
+    }
+    if let Some(mended) = unbraced_signs(&out) {
+        out = Cow::Owned(mended);
+    }
+    if let Some(mended) = primes(&out) {
+        out = Cow::Owned(mended);
     }
     if let Some(mended) = lost_backslashes(&out) {
         out = Cow::Owned(mended);
@@ -66,6 +80,81 @@ fn escaped_twice(s: &str) -> bool {
         let name = &rest[..rest.bytes().take_while(u8::is_ascii_alphabetic).count()];
         name.len() > 1 && (names::command(name).is_some() || WITH_GROUP.contains(&name) || matches!(name, "left" | "begin"))
     })
+}
+
+/// `1.5 x 10^3`, `3 x 4`: the letter for the sign, between numerals.
+fn letter_times(s: &str) -> Option<String> {
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let between = |at: usize, len: usize| {
+        let (before, after) = (&s[..at], &s[at + len..]);
+        let spaced = before.ends_with(' ') && after.starts_with(' ');
+        digit(before.trim_end().chars().next_back())
+            && digit(after.trim_start().chars().next())
+            && (spaced || after.trim_start().starts_with("10^"))
+    };
+    let places: Vec<(usize, usize)> = ["x", "X"].iter().flat_map(|x| s.match_indices(x)).map(|(at, x)| (at, x.len())).collect();
+    let mut out = s.to_owned();
+    for (at, len) in places.into_iter().rev().filter(|(at, len)| between(*at, *len)) {
+        out.replace_range(at..at + len, " \\times ");
+    }
+    (out != s).then_some(out)
+}
+
+/// `3{,}14`, where TeX writes a decimal comma; three digits after it are a thousand.
+fn decimal_comma(s: &str) -> Option<String> {
+    let (whole, rest) = s.split_once("{,}")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let single = whole.ends_with(|c: char| c.is_ascii_digit()) && digits > 0 && digits != 3 && !rest.contains("{,}");
+    (single && !s.contains(['(', '[']) && !s.contains("\\{")).then(|| format!("{whole}.{rest}"))
+}
+
+/// `3{:}15`, `x{=}5`: braces that only take the space around a sign away. A script, `0^{+}`, keeps them, and so does the comma of
+/// `1{,}000`.
+fn unbraced_signs(s: &str) -> Option<String> {
+    let bytes = s.as_bytes();
+    let braced = |at: usize| {
+        let sign = bytes.get(at + 1).is_some_and(|b| matches!(b, b':' | b'=' | b'+' | b'-' | b'<' | b'>' | b'/' | b'*' | b','));
+        let before = s[..at].trim_end().as_bytes();
+        let command = before.iter().rev().find(|b| !b.is_ascii_alphabetic()) == Some(&b'\\');
+        let thousands = bytes.get(at + 1) == Some(&b',') && s[at + 3..].bytes().take_while(u8::is_ascii_digit).count() == 3;
+        sign && bytes.get(at + 2) == Some(&b'}') && !matches!(before.last(), Some(b'^' | b'_' | b'}')) && !command && !thousands
+    };
+    let places: Vec<usize> = s.match_indices('{').map(|(at, _)| at).filter(|at| braced(*at)).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let kept = s.char_indices().filter(|(at, _)| !places.iter().any(|open| *at == *open || *at == open + 2));
+    Some(kept.map(|(_, c)| c).collect())
+}
+
+/// `f^{\prime\prime}`, `f^{''}` and `f^{(2)}` are `f''`.
+fn primes(s: &str) -> Option<String> {
+    if !s.contains("^{\\prime") && !s.contains("^\\prime") && !s.contains("^{'") && !s.contains("^{(") {
+        return None;
+    }
+    let mut out = String::with_capacity(s.len());
+    let mut rest = s;
+    while let Some(at) = rest.find('^') {
+        let (script, after) = match rest[at + 1..].strip_prefix('{') {
+            Some(inner) => inner.split_once('}').unwrap_or((inner, "")),
+            None => rest[at + 1..].split_at(rest[at + 1..].strip_prefix("\\prime").map_or(0, |_| "\\prime".len())),
+        };
+        out.push_str(&rest[..at]);
+        let order = script.strip_prefix('(').and_then(|s| s.strip_suffix(')')?.parse().ok()).filter(|order| (1..=4).contains(order));
+        let marks = match order {
+            Some(order) if out.ends_with(['f', 'g', 'h', 'F', 'G', 'y']) => "'".repeat(order),
+            _ => script.replace("\\prime", "'").replace(' ', ""),
+        };
+        if !marks.is_empty() && marks.bytes().all(|b| b == b'\'') {
+            out.push_str(&marks);
+            rest = after;
+        } else {
+            out.push('^');
+            rest = &rest[at + 1..];
+        }
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 /// `frac{1}{2}`, `sqrt{3}`, `left( 1, 2 right)` with their backslashes.

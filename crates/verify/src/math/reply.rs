@@ -57,7 +57,8 @@ fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractO
     let mut readings = Vec::new();
     if let Some(sentence) = found.sentence {
         // `x² = 36` in a sentence, where a value was asked for.
-        if !gold.contains(['=', '<', '>'])
+        if !gold.contains(['=', '<', '>', '≡'])
+            && !gold.contains("\\equiv")
             && let Some((_, value)) = found.text.rsplit_once('=')
             && reads_as_value(value)
         {
@@ -231,8 +232,14 @@ fn refined(text: &str) -> Cow<'_, str> {
     if let Some(named) = named_values(text).filter(|named| reads_as_value(named)) {
         return Cow::Owned(named);
     }
+    if let Some(two) = both(text) {
+        return Cow::Owned(two);
+    }
     if let Some(joined) = joined_segments(text).filter(|joined| reads_as_value(joined)) {
         return Cow::Owned(joined);
+    }
+    if let Some(end) = conclusion(text) {
+        return Cow::Borrowed(end);
     }
     let speaks = is_prose(text) || [" equals ", " is ", " vaut "].iter().any(|verb| text.contains(verb));
     let prose = speaks.then(|| [after_copula(text), last_number(text)]);
@@ -249,7 +256,8 @@ fn without_connective(text: &str) -> &str {
     const WORDS: [&str; 12] = ["So", "Thus", "Hence", "Therefore", "Then", "Finally", "Donc", "Alors", "所以", "因此", "故", "综上"];
     WORDS
         .iter()
-        .find_map(|word| text.strip_prefix(word).filter(|rest| !word.is_ascii() || rest.starts_with([' ', ','])))
+        .filter(|word| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+        .find_map(|word| text.get(word.len()..).filter(|rest| !word.is_ascii() || rest.starts_with([' ', ','])))
         .map_or(text, |rest| rest.trim_start_matches([',', '，', ' ', ':']))
 }
 
@@ -285,13 +293,33 @@ fn without_reason(text: &str) -> &str {
     at.map(|(at, _)| at).min().map_or(text, |at| text[..at].trim_end_matches([' ', ',']))
 }
 
-/// `x is 3 and y is 4`.
+/// `x is 3 and y is 4`, "the x-coordinate is 3 and the y-coordinate is 4".
 fn named_values(text: &str) -> Option<String> {
     let is = |word: &str| matches!(word, "is" | "=" | "equals");
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .filter(|word| !matches!(*word, "the" | "The" | "its" | "Its"))
+        .map(|word| word.strip_suffix("-coordinate").unwrap_or(word))
+        .collect();
     let names = words.windows(2).filter(|w| w[0].len() == 1 && w[0].as_bytes()[0].is_ascii_alphabetic() && is(w[1])).count();
     let verbs = words.iter().filter(|word| is(word)).count();
     (names >= 2 && names == verbs).then(|| words.iter().map(|word| if is(word) { "=" } else { *word }).collect::<Vec<_>>().join(" "))
+}
+
+/// "Both 2 and 3 work."
+fn both(text: &str) -> Option<String> {
+    let (one, rest) = text.strip_prefix("Both ").or_else(|| text.strip_prefix("both "))?.split_once(" and ")?;
+    let other = rest.split(' ').next()?;
+    let value = |s: &str| s.len() < 40 && s.contains(|c: char| c.is_ascii_digit()) && reads_as_value(s);
+    (value(one) && value(other)).then(|| format!("{one}, {other}"))
+}
+
+/// "…, so C": what a sentence comes to.
+fn conclusion(text: &str) -> Option<&str> {
+    let words = [", so ", ", hence ", ", therefore ", ", thus ", "; so ", "，所以", "，因此", ", donc "];
+    let at = words.iter().filter_map(|word| text.rfind(word).map(|at| at + word.len())).max()?;
+    let end = text[at..].trim();
+    reads_as_value(end).then_some(end)
 }
 
 /// `$x = 2$ and $x = 3$`: the formulas that nothing but a connective divides from the one a sentence states.

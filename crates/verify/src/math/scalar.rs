@@ -65,6 +65,15 @@ pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     {
         first = with_natural_log(a, &renamed, work);
     }
+    if !first.is_equal() && (!a.variables().is_empty() || !b.variables().is_empty()) {
+        let (c, d) = (with_constants(a, b), with_constants(b, a));
+        if c.is_some() || d.is_some() {
+            let again = with_natural_log(c.as_ref().unwrap_or(a), d.as_ref().unwrap_or(b), work);
+            if again.is_equal() {
+                return again;
+            }
+        }
+    }
     let has_log = |e: &Expr| e.any(&|x| matches!(x, Expr::Call(Func::LogBare, _)));
     if first.is_equal() || !(has_log(a) || has_log(b)) {
         return first;
@@ -72,6 +81,27 @@ pub(super) fn scalar_equal(a: &Expr, b: &Expr, work: &Work) -> Outcome {
     // The other reading of a logarithm without a base.
     let second = with_natural_log(&decimal_log(a), &decimal_log(b), work);
     if second.is_equal() { second } else { first }
+}
+
+/// `3 - 5*I/2`, `2*E**3`: the constants as programs write them, where the other side has them and `e` holds no other letter.
+fn with_constants(e: &Expr, other: &Expr) -> Option<Expr> {
+    fn constant(name: &str) -> Option<Const> {
+        match name {
+            "I" => Some(Const::I),
+            "E" => Some(Const::E),
+            _ => None,
+        }
+    }
+    fn replaced(e: &Expr) -> Expr {
+        match e {
+            Expr::Var(name) => constant(name).map_or_else(|| e.clone(), Expr::Const),
+            other => other.map_children(&mut replaced),
+        }
+    }
+    let uses = |e: &Expr, c: Const| e.any(&|x| matches!(x, Expr::Const(k) if *k == c));
+    let meant = |name: &str| constant(name).is_some_and(|c| uses(other, c) && !uses(e, c));
+    let letters = e.variables();
+    (!letters.is_empty() && !matches!(e, Expr::Var(_)) && letters.into_iter().all(meant)).then(|| replaced(e))
 }
 
 /// `b` with its one foreign variable renamed where it differs from `a`'s only by case, as in `+ C` and `+ c`, or where either letter

@@ -6,7 +6,7 @@ use num_traits::{Num as _, ToPrimitive};
 use super::ast::{Const, Expr, Func};
 use super::lexer::{Delim, ParseError, Tok};
 use super::parser::{Parsed, Parser, opaque};
-use super::units::Unit;
+use super::units::{CELSIUS, FAHRENHEIT, Unit};
 
 impl Parser<'_> {
     /// `^`, `!`, `%`, `°`, `'` after an atom.
@@ -29,6 +29,7 @@ impl Parser<'_> {
                         Script::Degree => self.degrees(base),
                         Script::Nothing => base,
                         Script::Prime => primed(base)?,
+                        Script::Side(sign) => Expr::Apply(if sign == '+' { FROM_ABOVE } else { FROM_BELOW }.into(), vec![base]),
                     }
                 }
                 Some(Tok::Op('!')) => {
@@ -69,7 +70,7 @@ impl Parser<'_> {
         match scale {
             Some(scale) => {
                 self.at += 1;
-                let label = if scale.starts_with('f') { "fahrenheit" } else { "celsius" };
+                let label = if scale.starts_with('f') { FAHRENHEIT } else { CELSIUS };
                 Expr::Quantity(Box::new(value), Unit::labelled(label))
             }
             None => Expr::Degrees(Box::new(self.arc_minutes(value))),
@@ -121,7 +122,17 @@ impl Parser<'_> {
                 self.at += 1;
                 return Ok(Script::Prime);
             }
+            Some(Tok::Op(sign @ ('+' | '-'))) if matches!(self.peek_at(1), None | Some(Tok::Close(_))) => {
+                let sign = *sign;
+                self.at += 1;
+                return Ok(Script::Side(sign));
+            }
             Some(Tok::Open(Delim::Brace)) => match (self.peek_at(1), self.peek_at(2)) {
+                (Some(Tok::Op(sign @ ('+' | '-'))), Some(Tok::Close(Delim::Brace))) => {
+                    let sign = *sign;
+                    self.at += 3;
+                    return Ok(Script::Side(sign));
+                }
                 (Some(Tok::Degree), Some(Tok::Close(Delim::Brace))) => {
                     self.at += 3;
                     return Ok(Script::Degree);
@@ -179,8 +190,14 @@ impl Parser<'_> {
     }
 }
 
+/// The names of `a^+` and `a^-`, what a one-sided limit approaches.
+pub(super) const FROM_ABOVE: &str = "side+";
+pub(super) const FROM_BELOW: &str = "side-";
+
 enum Script {
     Power(Expr),
+    /// `0^+`: a sign and nothing after it.
+    Side(char),
     Degree,
     Prime,
     Nothing,

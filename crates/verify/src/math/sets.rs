@@ -5,6 +5,7 @@ use num_traits::{Signed, Zero};
 
 use super::ast::{Const, Expr, Func, Rel};
 use super::compare::Context;
+use super::domains::ranges_over_reals;
 use super::exact::exact;
 use super::numeric::approximate;
 use super::scalar::Outcome;
@@ -142,6 +143,12 @@ impl RealSet {
         Self { pieces, variable: sorted.variable }.normalise(cx)
     }
 
+    /// The ends of each piece and whether they count; `None` for an infinite end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (Option<(&Expr, bool)>, Option<(&Expr, bool)>)> {
+        let end = |e: &Expr| e.infinite_sign().is_none();
+        self.pieces.iter().map(move |p| (end(&p.lo).then_some((&p.lo, p.lo_closed)), end(&p.hi).then_some((&p.hi, p.hi_closed))))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -206,7 +213,15 @@ pub(super) fn real_set(e: &Expr, cx: &Context<'_>) -> Option<RealSet> {
             [line, Expr::Neg(removed)] => real_set(&Expr::Difference(Box::new(line.clone()), removed.clone()), cx),
             _ => None,
         },
-        Expr::Builder(_, conditions) => conjunction(conditions, cx),
+        Expr::Builder(element, conditions) => {
+            if !ranges_over_reals(element, conditions) {
+                return None;
+            }
+            let named = matches!(**element, Expr::Relation(..)) && !is_domain(element);
+            let all = named.then(|| (**element).clone()).into_iter().chain(conditions.iter().cloned()).collect::<Vec<_>>();
+            // The letter is bound: another would do.
+            Some(RealSet { variable: None, ..conjunction(&all, cx)? })
+        }
         Expr::List(v) => conjunction(v, cx),
         Expr::Relation(sides, rels) => relation_set(sides, rels, cx),
         _ => None,

@@ -15,10 +15,15 @@ pub(super) struct Unit {
     pub(super) scale: BigRational,
     /// What is counted (`apples`), or a unit we do not know; singular, lower case.
     pub(super) label: String,
+    /// The label of what its name may mean as well: pounds are money, `C` is degrees Celsius without their sign.
+    alias: Option<&'static str>,
 }
 
 /// The label of radians: no dimension, but no degrees either.
 pub(super) const RADIAN: &str = "radian";
+/// The labels of temperatures that do not count from absolute zero.
+pub(super) const CELSIUS: &str = "celsius";
+pub(super) const FAHRENHEIT: &str = "fahrenheit";
 
 /// One row of the unit table: names, dimension, scale as a fraction of the base unit.
 struct Row(&'static str, Dimension, i64, i64);
@@ -123,7 +128,7 @@ const TABLE: &[Row] = &[
 
 impl Unit {
     pub(super) fn none() -> Self {
-        Self { dimension: NONE, scale: BigRational::one(), label: String::new() }
+        Self { dimension: NONE, scale: BigRational::one(), label: String::new(), alias: None }
     }
 
     /// Something counted or a unit outside the table.
@@ -132,7 +137,9 @@ impl Unit {
             "euro" => "eur".to_owned(),
             "yen" | "yuan" | "rmb" | "cny" | "renminbi" => "jpy".to_owned(),
             "rupee" => "inr".to_owned(),
+            "celsiu" | "centigrade" => CELSIUS.to_owned(),
             "rad" => RADIAN.to_owned(),
+            "pound sterling" | "sterling" => "gbp".to_owned(),
             other => other.to_owned(),
         };
         // A year is twelve months, but neither is a number of days.
@@ -151,9 +158,21 @@ impl Unit {
 
     /// The unit of a name in the table; case counts only where two units differ by it.
     pub(super) fn named(name: &str) -> Option<Self> {
+        if let Some(exponent) = electronvolts(name) {
+            return Some(Self {
+                dimension: ENERGY,
+                scale: electronvolt() * Pow::pow(BigRational::from_integer(BigInt::from(10)), exponent),
+                ..Self::none()
+            });
+        }
+        let alias = match name {
+            "pound" | "pounds" | "Pounds" => Some("gbp"),
+            "C" => Some(CELSIUS),
+            _ => None,
+        };
         let find = |wanted: &str| TABLE.iter().find(|row| row.0.split(' ').any(|n| n == wanted));
         let row = find(name).or_else(|| (name.len() > 2).then(|| find(&name.to_lowercase())).flatten())?;
-        Some(Self { dimension: row.1, scale: BigRational::new(BigInt::from(row.2), BigInt::from(row.3)), label: String::new() })
+        Some(Self { dimension: row.1, scale: BigRational::new(BigInt::from(row.2), BigInt::from(row.3)), label: String::new(), alias })
     }
 
     pub(super) fn millionth(&self) -> Self {
@@ -177,7 +196,7 @@ impl Unit {
             *d = d.saturating_add(o);
         }
         let label = [self.label.as_str(), other.label.as_str()].into_iter().filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-        Self { dimension, scale: &self.scale * &other.scale, label }
+        Self { dimension, scale: &self.scale * &other.scale, label, alias: None }
     }
 
     pub(super) fn powi(&self, exponent: i32) -> Self {
@@ -188,8 +207,47 @@ impl Unit {
             -1 => format!("per {}", self.label),
             n => format!("{}^{n}", self.label),
         };
-        Self { dimension: self.dimension.map(|d| d.saturating_mul(factor)), scale: Pow::pow(&self.scale, exponent), label }
+        Self {
+            dimension: self.dimension.map(|d| d.saturating_mul(factor)),
+            scale: Pow::pow(&self.scale, exponent),
+            label,
+            alias: self.alias.filter(|_| exponent == 1),
+        }
     }
+
+    /// Whether the two units certainly or possibly mean the same under a second meaning of one's name.
+    pub(super) fn may_be(&self, other: &Self) -> bool {
+        [(self, other), (other, self)].into_iter().any(|(a, b)| a.alias == Some(b.label.as_str()) && b.dimension == NONE)
+    }
+
+    /// The scale and the zero of a unit of temperature in kelvins: K = scale · t + zero.
+    pub(super) fn thermometer(&self) -> Option<(BigRational, BigRational)> {
+        let ratio = |top: i64, bottom: i64| BigRational::new(BigInt::from(top), BigInt::from(bottom));
+        match self.label.as_str() {
+            CELSIUS => Some((BigRational::one(), ratio(27_315, 100))),
+            FAHRENHEIT => Some((ratio(5, 9), ratio(45_967, 180))),
+            "" if self.dimension == TEMPERATURE && self.scale.is_one() => Some((BigRational::one(), ratio(0, 1))),
+            _ => None,
+        }
+    }
+}
+
+/// The power of ten of `eV`, `keV`, `MeV`, `GeV`.
+fn electronvolts(name: &str) -> Option<i32> {
+    Some(match name {
+        "eV" | "electronvolt" | "electronvolts" => 0,
+        "meV" => -3,
+        "keV" => 3,
+        "MeV" => 6,
+        "GeV" => 9,
+        "TeV" => 12,
+        _ => return None,
+    })
+}
+
+/// In joules, exact since 2019.
+fn electronvolt() -> BigRational {
+    BigRational::new(BigInt::from(1_602_176_634_i64), Pow::pow(BigInt::from(10), 28_u32))
 }
 
 /// Whether a name stands in the table.

@@ -165,6 +165,15 @@ fn letter_power(e: &Expr) -> Option<(&str, i32)> {
 }
 
 fn quantities(g: &Expr, u: &Unit, p: &Expr, v: &Unit, cx: &Context<'_>) -> Outcome {
+    if u.may_be(v) {
+        return numbers_equal(g, p, cx);
+    }
+    if u != v
+        && let (Some((scale, zero)), Some((other, offset))) = (u.thermometer(), v.thermometer())
+    {
+        let kelvins = Expr::Add(vec![p.clone().times(Expr::rational(other)), Expr::rational(offset - zero)]);
+        return numbers_equal(g, &kelvins.over(Expr::rational(scale)), cx);
+    }
     if u.dimension != v.dimension || u.label != v.label {
         // Two names we do not know may mean the same; two dimensions cannot.
         let labels_only = u.dimension == v.dimension && !u.label.is_empty() && !v.label.is_empty();
