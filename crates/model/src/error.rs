@@ -76,7 +76,9 @@ impl Error {
                 "the files are damaged, incomplete or of different models: fetch the model again, or export it anew as safetensors \
                  in F32, F16 or BF16"
             }
-            Self::Tokenizer(_) => "take tokenizer.json from where the model comes from; it is written by the tokenizers library",
+            Self::Tokenizer(problem) if !problem.contains("GGUF") => {
+                "take tokenizer.json from where the model comes from; it is written by the tokenizers library"
+            }
             Self::Template(_) => {
                 "the template in tokenizer_config.json or chat_template.jinja decides which roles and fields it takes; correct the \
                  messages or the template"

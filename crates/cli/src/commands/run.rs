@@ -87,7 +87,7 @@ fn tell(report: &RunReport, store: &Store) {
     }
     say(&format!("\n{}", table(&rows, &[2, 3, 4])));
     if !summary.evals.is_empty() {
-        say(&format!("\n{}", table(&evals(&summary.evals), &[3, 4, 5])));
+        say(&format!("\n{}", table(&evals(&summary.evals), &[4, 5, 6])));
     }
     for failed in &report.failures {
         complain(&failure(failed));
@@ -110,9 +110,10 @@ fn tell(report: &RunReport, store: &Store) {
 fn evals(evals: &[Value]) -> Vec<Vec<String>> {
     let word = |eval: &Value, key: &str| eval[key].as_str().unwrap_or_default().to_owned();
     let percent = |eval: &Value, key: &str| format!("{:.1} %", eval[key].as_f64().unwrap_or_default() * 100.0);
-    let mut rows = vec![["model", "benchmark", "metric", "value", "95 % interval", "n"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["stage", "model", "benchmark", "metric", "value", "95 % interval", "n"].map(str::to_owned).to_vec()];
     for eval in evals {
         rows.push(vec![
+            word(eval, "stage"),
             word(eval, "model"),
             word(eval, "benchmark"),
             word(eval, "metric"),

@@ -67,7 +67,8 @@ struct Figure {
 /// Rows of an artifact that cannot be read.
 pub(crate) fn render(source: &Source<'_>) -> Result<String, StageError> {
     let artifacts = source.artifacts;
-    let evals: Vec<&Value> = artifacts.iter().flat_map(|a| a.manifest.evals.iter()).collect();
+    let staged: Vec<(&str, &Value)> = artifacts.iter().flat_map(|a| a.manifest.evals.iter().map(|e| (&*a.manifest.stage, e))).collect();
+    let evals: Vec<&Value> = staged.iter().map(|(_, eval)| *eval).collect();
     let traces = traces::draw(artifacts, source.seed, source.traces)?;
     let mut figures = token_figures(artifacts)?;
     figures.extend(loss_figures(artifacts));
@@ -80,7 +81,7 @@ pub(crate) fn render(source: &Source<'_>) -> Result<String, StageError> {
         style => include_str!("style.css"),
         tiles => serde(tiles(artifacts, &evals)),
         graph => graph::draw(&nodes(artifacts)),
-        accuracies => charts::accuracies("accuracy by model", &bars(&evals)),
+        accuracies => charts::accuracies("accuracy by model", &bars(&staged)),
         metric => evals.first().map(|e| text(e, "metric")).unwrap_or_default(),
         funnel => serde(funnel(artifacts)),
         figures => serde(&figures),
@@ -181,9 +182,12 @@ fn nodes(artifacts: &[Artifact]) -> Vec<graph::Node> {
     artifacts.iter().map(node).collect()
 }
 
-fn bars(evals: &[&Value]) -> Vec<Bar> {
-    let bar = |eval: &&Value| Bar {
-        label: format!("{} on {}", text(eval, "model"), text(eval, "benchmark")),
+fn bars(evals: &[(&str, &Value)]) -> Vec<Bar> {
+    let label = |eval: &Value| format!("{} on {}", text(eval, "model"), text(eval, "benchmark"));
+    let elsewhere = |stage: &str, name: &str| evals.iter().any(|(other, eval)| *other != stage && label(eval) == name);
+    let bar = |&(stage, eval): &(&str, &Value)| Bar {
+        // Two evaluations of one model differ in their settings alone.
+        label: if elsewhere(stage, &label(eval)) { format!("{} ({stage})", label(eval)) } else { label(eval) },
         value: number(eval, "value"),
         interval: (number(eval, "low"), number(eval, "high")),
         baseline: eval.get("baseline") == Some(&Value::Bool(true)),
