@@ -17,6 +17,14 @@ pub(crate) trait Source: Send {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
 }
 
+/// Refuses weights that are not numbers, or endless.
+pub(crate) fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+    // Without an early end inside of a piece its loop becomes vector instructions.
+    let finite = values.par_chunks(1 << 16).all(|piece| piece.iter().fold(true, |finite, value| finite & value.is_finite()));
+    let odd = if finite { None } else { values.iter().position(|value| !value.is_finite()) };
+    odd.map_or(Ok(()), |index| Err(Error::weights(name, format!("holds {} at element {index}", values[index]))))
+}
+
 /// Assembles the module's parameters from a [`Source`].
 pub(crate) struct Weights<'a> {
     config: &'a ModelConfig,

@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     CausalLm, ChatTemplate, Checkpoint, Error, ModelConfig, Outline, Result, Tokenizer, arch,
     rope::{RopeConfig, RopeScaling},
-    weights::Source,
+    weights::{self, Source},
 };
 
 /// Loads a GGUF file, dequantised to f32. A `tokenizer.json` beside it is preferred to the tokenizer inside.
@@ -201,9 +201,7 @@ impl Source for GgufSource<'_> {
             return Err(broken(format!("has the shape {:?}, the metadata needs {shape:?}", info.shape)));
         }
         let mut values = read(self.gguf, info)?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(broken(format!("holds {} at element {index}", values[index])));
-        }
+        weights::check_finite(name, &values)?;
         if let Some(heads) = names::permuted_heads(name, self.config) {
             values = self.unpermute(&values, heads);
         }

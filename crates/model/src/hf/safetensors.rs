@@ -101,10 +101,8 @@ impl Shard {
             return Err(broken(format!("has the shape {:?}, the configuration needs {shape:?}", info.shape)));
         }
         let values = self.decode(name, info)?;
-        match values.par_iter().position_first(|value| !value.is_finite()) {
-            Some(index) => Err(broken(format!("holds {} at element {index}", values[index]))),
-            None => Ok(values),
-        }
+        weights::check_finite(name, &values)?;
+        Ok(values)
     }
 }
 
