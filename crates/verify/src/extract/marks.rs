@@ -189,8 +189,12 @@ fn tag(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
 
 /// Every `#### x` from byte `from` on that is an answer and not a Markdown heading.
 pub(super) fn hashes(reply: &str, from: usize) -> Vec<Mark> {
-    let visible_end = reply.trim_end().len();
     let mut marks = Vec::new();
+    // Few replies hold one: a search of all at once is cheaper than one for every line.
+    if !reply[from..].contains("####") {
+        return marks;
+    }
+    let visible_end = reply.trim_end().len();
     let mut line_start = from;
     for line in reply[from..].split_inclusive('\n') {
         if let Some(at) = line.find("####") {

@@ -93,12 +93,15 @@ pub fn all_answers(reply: &str) -> Vec<Extracted<'_>> {
 pub fn end_of_thinking(reply: &str) -> Option<usize> {
     const MARKS: [(&str, &str); 3] =
         [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<|begin_of_thought|>", "<|end_of_thought|>")];
-    let end = MARKS.iter().filter_map(|(_, close)| reply.rfind(close).map(|at| at + close.len())).max();
-    match end {
-        Some(end) => Some(end),
-        None if MARKS.iter().any(|(open, _)| reply.contains(open)) => None,
-        None => Some(0),
+    let (mut end, mut opened) = (None, false);
+    for (at, _) in reply.match_indices('<') {
+        let rest = &reply[at..];
+        match MARKS.iter().find(|(_, close)| rest.starts_with(close)) {
+            Some((_, close)) => end = Some(at + close.len()),
+            None => opened |= MARKS.iter().any(|(open, _)| rest.starts_with(open)),
+        }
     }
+    end.or((!opened).then_some(0))
 }
 
 /// Clearer marks have lower ranks.

@@ -1,16 +1,15 @@
 //! The comparison of two parsed answers: which form each has, and which forms may equal which.
 
-use std::collections::BTreeSet;
-
 use super::ast::{Const, Expr, Func, Rel};
-use super::domains::{integers, named_alike, renamed};
+use super::domains::{integers, named_alike};
+use super::naming::{names, unknowns};
 use super::operators;
 use super::parser::UNNAMED;
 use super::policy::MathPolicy;
-use super::relations::{is_name, ratios_equal, relations_equal, same_derivative, same_time};
+use super::relations::{ratios_equal, relations_equal, same_time};
 use super::residues::residue_equal;
 use super::rounding::Rounding;
-use super::scalar::{Outcome, scalar_equal};
+use super::scalar::Outcome;
 use super::sets::{is_set_like, real_set};
 use super::shape::{both_signs, components, exact_and_approximate, has_names, letters, list_values, simplify, without_conditions};
 use super::texts::{is_prose, texts};
@@ -26,7 +25,7 @@ pub(super) struct Context<'c> {
     pub(super) rounding: Option<Rounding>,
 }
 
-const DIFFERENT: Outcome = Outcome::Different(Proof::Structural);
+pub(super) const DIFFERENT: Outcome = Outcome::Different(Proof::Structural);
 const SAME: Outcome = Outcome::Equal(Proof::Structural);
 
 /// Compares gold with prediction, whatever their forms.
@@ -60,31 +59,6 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         });
     }
     written_alike(gold, prediction, cx)
-}
-
-/// The letters, without their index, that the parts of an answer give values or bounds for; `None` where a part does not.
-fn unknowns(e: &Expr) -> Option<BTreeSet<String>> {
-    let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
-    match e {
-        Expr::List(v) | Expr::Union(v) | Expr::Set(v) => {
-            let mut names = BTreeSet::new();
-            for item in v {
-                match unknowns(item) {
-                    Some(more) => names.extend(more),
-                    // `x = 1, −3`.
-                    None if !names.is_empty() && item.is_scalar() && item.variables().is_empty() => {}
-                    None => return None,
-                }
-            }
-            (!names.is_empty()).then_some(names)
-        }
-        Expr::Relation(sides, rels) if rels.iter().all(|rel| rel.is_order() || matches!(rel, Rel::Eq | Rel::Ne)) => {
-            let (letters, values): (Vec<&Expr>, Vec<&Expr>) = sides.iter().partition(|side| matches!(side, Expr::Var(_)));
-            let [Expr::Var(name)] = letters[..] else { return None };
-            (**name != *UNNAMED && values.iter().all(|value| value.variables().is_empty())).then(|| BTreeSet::from([stem(name)]))
-        }
-        _ => None,
-    }
 }
 
 /// Whether an answer has more than one value.
@@ -135,24 +109,6 @@ fn conditions(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcom
     Some(outcome)
 }
 
-/// The name and the value of `x = 5`, `f(x) = …`, `(x, y) = (1, 2)`, `1 + 4 = 5`.
-fn named<'e>(e: &'e Expr, cx: &Context<'_>) -> Option<(&'e Expr, &'e Expr)> {
-    let Expr::Relation(sides, rels) = e else { return None };
-    if !rels.iter().all(|r| matches!(r, Rel::Eq | Rel::Approx)) {
-        return None;
-    }
-    let (left, right) = (sides.first()?, sides.last()?);
-    if is_name(left, right) {
-        return Some((left, right));
-    }
-    // `5 = x`.
-    if sides.len() == 2 && matches!(right, Expr::Var(_) | Expr::Apply(..)) && is_name(right, left) {
-        return Some((right, left));
-    }
-    // An identity names nothing, but its last side is what was meant.
-    (left.is_scalar() && right.is_scalar() && scalar_equal(left, right, cx.work).is_equal()).then_some((left, right))
-}
-
 /// `x = √2 ≈ 1.41`: the exact value counts, or the approximation where the gold is a decimal itself.
 fn approximations(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
     let (g, p) = (exact_and_approximate(gold), exact_and_approximate(prediction));
@@ -168,62 +124,6 @@ fn approximations(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Ou
     }
     let second = answers_equal(gold, approximate, cx);
     Some(if second.is_equal() { second } else { first })
-}
-
-fn names(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Option<Outcome> {
-    let relation = |e: &Expr| matches!(e, Expr::Relation(..));
-    match (named(gold, cx), named(prediction, cx)) {
-        (Some((n, v)), Some((m, w))) => {
-            // "x ≡ 2 (mod 5)" is more than `x = 2`.
-            let class = |e: &Expr| matches!(e, Expr::Call(Func::Mod, _));
-            if class(v) != class(w) && v.variables().is_empty() && w.variables().is_empty() {
-                return Some(DIFFERENT);
-            }
-            if n == m || matches!((n, m), (Expr::Text(_), _) | (_, Expr::Text(_))) || same_function(n, m) {
-                // The letter of `f(t) = t²` is bound.
-                let w = &match (n, m) {
-                    (Expr::Apply(_, x), Expr::Apply(_, y)) if x != y => match (&x[..], &y[..]) {
-                        ([Expr::Var(x)], [Expr::Var(y)]) if !w.variables().contains(&&**x) => renamed(w, y, x),
-                        _ => w.clone(),
-                    },
-                    _ => w.clone(),
-                };
-                let values = answers_equal(v, w, cx);
-                if values.is_equal() || n == m && !v.is_scalar() {
-                    return Some(values);
-                }
-            }
-            None
-        }
-        (Some((n, v)), None) if !relation(prediction) && cx.policy.names_optional => match prediction {
-            // A named value against a list of named values is a shorter answer.
-            Expr::List(items) if items.iter().any(relation) && !matches!(n, Expr::Tuple(_)) => None,
-            _ => Some(answers_equal(v, prediction, cx)),
-        },
-        (None, Some((n, w))) if !relation(gold) && cx.policy.names_optional => match gold {
-            Expr::List(items) if items.iter().any(relation) && !matches!(n, Expr::Tuple(_)) => None,
-            _ => Some(answers_equal(gold, w, cx)),
-        },
-        _ => None,
-    }
-}
-
-/// `f(x)` and `y`, `f(x)` and `f`, `y'` and `dy/dx`: names of one function.
-fn same_function(a: &Expr, b: &Expr) -> bool {
-    if let Some(same) = same_derivative(a, b) {
-        return same;
-    }
-    match (a, b) {
-        (Expr::Apply(f, _), Expr::Var(v)) | (Expr::Var(v), Expr::Apply(f, _)) => f == v || &**v == "y",
-        (Expr::Apply(f, x), Expr::Apply(g, y)) => {
-            // `f(x)` and `f(t)` are one function, `f(2)` and `f(3)` two values, `P(A)` and `P(B)` two probabilities.
-            let runs = |e: &Expr| matches!(e, Expr::Var(v) if v.starts_with(|c: char| c.is_lowercase()));
-            (f == g || matches!((&**f, &**g), ("y", "f") | ("f", "y")))
-                && x.len() == y.len()
-                && x.iter().zip(y).all(|(a, b)| a == b || runs(a) || runs(b))
-        }
-        _ => false,
-    }
 }
 
 /// Both values of each `±`.

@@ -92,7 +92,15 @@ pub(super) fn ranges_over_reals(element: &Expr, conditions: &[Expr]) -> bool {
         matches!(e, Expr::Relation(sides, rels) if rels.contains(&Rel::In)
             && matches!(sides.last(), Some(Expr::Const(Const::Integers | Const::Naturals | Const::Rationals | Const::Complexes) | Expr::Var(_))))
     };
-    bare && !discrete(element) && !conditions.iter().any(discrete)
+    // A condition on another letter says nothing of the elements.
+    fn about(e: &Expr, name: &str) -> bool {
+        match e {
+            Expr::Union(v) | Expr::List(v) => v.iter().all(|x| about(x, name)),
+            other => other.variables().contains(&name),
+        }
+    }
+    let name = element.variables().first().copied().unwrap_or_default();
+    bare && !discrete(element) && !conditions.iter().any(discrete) && conditions.iter().all(|c| about(c, name))
 }
 
 /// `other` with its bound letter named as that of `builder`, where each binds one.

@@ -25,6 +25,7 @@ mod measures;
 mod mixed;
 mod modular;
 mod names;
+mod naming;
 mod numeral;
 mod numeric;
 mod operators;

@@ -150,37 +150,56 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
     }
 }
 
-/// The function and how often it is differentiated in `y'`, `f''(x)`, `dy/dx`, `d²y/dx²`; `None` for other names.
-fn differentiated(name: &Expr) -> Option<(&str, u32)> {
-    let times = |e: &Expr| match e {
-        Expr::Pow(base, n) => match (&**base, &**n) {
-            (Expr::Var(_), Expr::Num(n)) => n.value.to_integer().to_u32(),
+/// A function, how often it is differentiated, and by what where that is said: `y'`, `f''(x)`, `dy/dx`, `d²y/dx²`.
+#[derive(Clone, Copy)]
+struct Derivative<'e> {
+    function: &'e str,
+    order: u32,
+    by: Option<&'e str>,
+    bound: bool,
+}
+
+/// What a name says of a derivative; `None` for other names.
+fn differentiated(name: &Expr) -> Option<Derivative<'_>> {
+    fn times(e: &Expr) -> Option<(&str, u32)> {
+        match e {
+            Expr::Pow(base, n) => match (&**base, &**n) {
+                (Expr::Var(name), Expr::Num(n)) => Some((name, n.value.to_integer().to_u32()?)),
+                _ => None,
+            },
+            Expr::Var(name) => Some((name, 1)),
+            _ => None,
+        }
+    }
+    let primed = |v: &'_ str| u32::try_from(v.len() - v.trim_end_matches('\'').len()).ok().filter(|order| *order > 0);
+    match name {
+        Expr::Var(v) => Some(Derivative { function: v.trim_end_matches('\''), order: primed(v)?, by: None, bound: false }),
+        Expr::Apply(v, x) => match &x[..] {
+            [Expr::Var(x)] => Some(Derivative { function: v.trim_end_matches('\''), order: primed(v)?, by: Some(x), bound: true }),
             _ => None,
         },
-        Expr::Var(_) => Some(1),
-        _ => None,
-    };
-    match name {
-        Expr::Var(v) | Expr::Apply(v, _) if v.ends_with('\'') => {
-            let function = v.trim_end_matches('\'');
-            Some((function, u32::try_from(v.len() - function.len()).ok()?))
-        }
         Expr::Div(top, bottom) => {
             let (Expr::Mul(top), Expr::Mul(bottom)) = (&**top, &**bottom) else { return None };
-            let ([above, Expr::Var(function)], [below, variable]) = (&top[..], &bottom[..]) else { return None };
-            let d = Expr::Var("d".into());
-            let operator = *below == d && (*above == d || matches!(above, Expr::Pow(base, _) if **base == d));
-            let order = times(above)?;
-            (operator && times(variable)? == order).then_some((function, order))
+            let ([above, Expr::Var(function)], [Expr::Var(below), variable]) = (&top[..], &bottom[..]) else { return None };
+            let ((d, order), (by, power)) = (times(above)?, times(variable)?);
+            (d == "d" && **below == *"d" && order == power && **function != *by).then_some(Derivative {
+                function,
+                order,
+                by: Some(by),
+                bound: false,
+            })
         }
         _ => None,
     }
 }
 
-/// Whether two names are of the same derivative; `y` may stand for `f(x)`.
+/// Whether two names are of the same derivative; `y` may stand for `f(x)`. `None` where not both are names of derivatives.
 pub(super) fn same_derivative(a: &Expr, b: &Expr) -> Option<bool> {
-    let ((f, m), (g, n)) = (differentiated(a)?, differentiated(b)?);
-    Some(m == n && (f == g || matches!((f, g), ("y", "f") | ("f", "y"))))
+    let (a, b) = (differentiated(a)?, differentiated(b)?);
+    let named = a.function == b.function || matches!((a.function, b.function), ("y", "f") | ("f", "y"));
+    // The letter in `f'(x)` is bound, the one in `dy/dx` is not.
+    let by = a.by == b.by || a.by.is_none() || b.by.is_none() || a.bound && b.bound;
+    Some(named && a.order == b.order && by)
 }
 
 /// The ratio `a : b : …` against another: all cross products agree.

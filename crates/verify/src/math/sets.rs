@@ -255,7 +255,10 @@ fn relation_set(sides: &[Expr], rels: &[Rel], cx: &Context<'_>) -> Option<RealSe
     }
     let mut out: Option<RealSet> = None;
     for (pair, rel) in sides.windows(2).zip(rels) {
-        let next = simple_relation(&pair[0], *rel, &pair[1], cx)?;
+        // `a < x < b` bounds its middle.
+        let turned = matches!(sides, [_, middle @ Expr::Var(_), _] if pair[1] == *middle);
+        let next =
+            if turned { simple_relation(&pair[1], rel.flipped(), &pair[0], cx)? } else { simple_relation(&pair[0], *rel, &pair[1], cx)? };
         out = Some(match out {
             Some(acc) => acc.intersect_symbolic(next, cx)?,
             None => next,

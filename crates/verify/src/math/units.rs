@@ -1,5 +1,8 @@
 //! Units: a dimension and an exact scale, or a label we do not know.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
@@ -126,6 +129,10 @@ const TABLE: &[Row] = &[
     Row("unit units 个 只 人 岁 名 本 块 元 条 张 次 种 件 棵 支", NONE, 1, 1),
 ];
 
+/// The table by name; of two rows with one name the first counts.
+static NAMES: LazyLock<HashMap<&str, &Row>> =
+    LazyLock::new(|| TABLE.iter().rev().flat_map(|row| row.0.split(' ').map(move |name| (name, row))).collect());
+
 impl Unit {
     pub(super) fn none() -> Self {
         Self { dimension: NONE, scale: BigRational::one(), label: String::new(), alias: None }
@@ -170,7 +177,7 @@ impl Unit {
             "C" => Some(CELSIUS),
             _ => None,
         };
-        let find = |wanted: &str| TABLE.iter().find(|row| row.0.split(' ').any(|n| n == wanted));
+        let find = |wanted: &str| NAMES.get(wanted).copied();
         let row = find(name).or_else(|| (name.len() > 2).then(|| find(&name.to_lowercase())).flatten())?;
         Some(Self { dimension: row.1, scale: BigRational::new(BigInt::from(row.2), BigInt::from(row.3)), label: String::new(), alias })
     }
