@@ -226,7 +226,7 @@ const CHEATS: &[(&str, &str)] = &[
     ("sends another kind of value", "import os\nos.write(3, b'{\"value\": {\"t\": \"eval\", \"v\": \"1\"}}\\n' * 9)\ndef f(x): return 0"),
     (
         "looks for the expected values",
-        "import gc, os, sys\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, list) and o == [2, 3]: return o\n    for p in os.listdir('.'):\n        if 'candidate' in open(p).read() and p != 'solution.py' and p != 'run.py': return [2, 3]\n    return 0",
+        "import gc, os, sys\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, list) and o == [2, 3]: return o\n    for p in os.listdir('.'):\n        if p != 'solution.py' and any(w in open(p, 'rb').read() for w in (b'candidate', b'[2, 3]', b'helper')): return [2, 3]\n    return 0",
     ),
     (
         "looks at its callers",
@@ -235,6 +235,18 @@ const CHEATS: &[(&str, &str)] = &[
     (
         "replaces the harness",
         "import sys\nm = sys.modules['__main__']\nm.answer = lambda r: {'value': True}\nm.serve = lambda *a, **k: None\ndef f(x): return 0",
+    ),
+    (
+        "replaces what the harness reads and writes with",
+        "import builtins, gc, io, posix, sys, _json\n_json.make_encoder = _json.make_scanner = builtins.open = builtins.compile = builtins.len = posix._exit = lambda *a, **k: [2, 3]\nfor o in gc.get_objects():\n    if isinstance(o, dict) and 'dumps' in o and 'loads' in o:\n        o['dumps'] = lambda *a, **k: '{\"value\": true}'\n        o['loads'] = lambda *a, **k: {'op': 'len', 'args': [[]]}\ndef f(x): return 0",
+    ),
+    (
+        "leaves modules for the tests to load",
+        "for name in ('decimal', 'fractions', 'datetime', 'collections', '_json', 'posix'):\n    open(name + '.py', 'w').write('class Decimal:\\n    def __eq__(s, o): return True\\n    __init__ = lambda s, *a: None\\n')\nimport os\ndef f(x):\n    os.write(3, b'{\"value\": {\"t\": \"decimal\", \"v\": [\"1\"]}}\\n' * 9)\n    return 0",
+    ),
+    (
+        "sends what cannot be read",
+        "import os\nfor junk in (b'\\xff\\xfe\\n', b'[' * 200000 + b'\\n', b'{\"value\": 1} {\"value\": 2}\\n', b'\\n', b'{\"value\": {\"t\": \"date\", \"v\": [0, 0, 0]}}\\n', b'{\"value\": {\"t\": [], \"v\": 0}}\\n'): os.write(3, junk)\ndef f(x): return 0",
     ),
     ("kills its parent", "import os, signal\ndef f(x):\n    try: os.kill(os.getppid(), 9)\n    except OSError: pass\n    return 0"),
     ("raises what tests expect", "def f(x): raise AssertionError('ok')"),
@@ -251,6 +263,54 @@ fn cheats_gain_nothing() {
     for (name, source) in CHEATS {
         let found = judge(verifier.as_ref(), &calls, &fenced("python", source));
         assert_eq!(found.verdict, Verdict::Incorrect, "{name}: {}", found.note);
+    }
+}
+
+#[test]
+fn values_of_many_kinds_cross_between_tests_and_program() {
+    let steps = [
+        "assert same(None) is None and same(True) is True and same(10**5000) == 10**5000 and same(1e308 * 10) == float('inf')",
+        "assert same('\\ud800 é \\U0001F600') == '\\ud800 é \\U0001F600' and same(b'\\xff') == b'\\xff' and same(2 + 3j) == 2 + 3j",
+        "assert same((1, [2], {3: {4}, (5,): frozenset([6])})) == (1, [2], {3: {4}, (5,): frozenset([6])}) and same(range(3)) == range(3)",
+        "from decimal import Decimal\nassert twice(Decimal('1.10')) == Decimal('2.20') and type(same(Decimal(1))) is Decimal",
+        "from fractions import Fraction\nassert twice(Fraction(1, 3)) == Fraction(2, 3)",
+        "from collections import deque\nassert twice(deque([1])) == deque([1, 1])",
+        "from datetime import date, datetime, time, timedelta\nassert twice(timedelta(1, 2, 3)) == timedelta(2, 4, 6) and same(date(2024, 2, 29)) == date(2024, 2, 29)",
+        "assert same(datetime(2024, 2, 29, 1, 2, 3, 4)) == datetime(2024, 2, 29, 1, 2, 3, 4) and same(time(1, 2, 3, 4)) == time(1, 2, 3, 4)",
+        "assert list(map(apply, [lambda x: x + 1], [4])) == [5]",
+    ];
+    let source = "def same(x): return x\ndef twice(x): return x + x\ndef apply(f, x): return f(x)";
+    let found = judge(code().as_ref(), &json!({ "test_list": steps }), &fenced("python", source));
+    assert_eq!(found.verdict, Verdict::Correct, "{}", found.note);
+}
+
+/// A folder with an interpreter of these lines of shell in it.
+fn wrapped(lines: &str) -> (tempfile::TempDir, VerifyOptions) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let tool = folder.path().join("bin/python3");
+    std::fs::create_dir(folder.path().join("bin")).unwrap();
+    std::fs::write(&tool, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    for path in [folder.path(), &folder.path().join("bin"), &tool] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut options = options();
+    options.code.python = Some(tool);
+    (folder, options)
+}
+
+#[test]
+fn an_interpreter_without_the_c_functions_for_json_works_too() {
+    let hide = "import runpy, sys; sys.modules['_json'] = None; runpy.run_path(sys.argv[1], run_name='__main__')";
+    let lines = format!("case \"$*\" in *py_compile*) exec /usr/bin/python3 \"$@\";; esac\nexec /usr/bin/python3 -S -s -c \"{hide}\" \"$3\"");
+    let (_folder, options) = wrapped(&lines);
+    let verifier = verifier("code", &options).unwrap();
+    let right = "def f(x):\n    import sys\n    return [v + 1 for v in x] if 'json.decoder' in sys.modules else 0";
+    let wrong = "def f(x): return [2, 3]";
+    for tests in [human_eval(), json!({ "fn_name": "f", "inputs": [[[1, 2]], [[5]]], "outputs": [[2, 3], [6]] })] {
+        let found = judge(verifier.as_ref(), &tests, &fenced("python", right));
+        assert_eq!(found.verdict, Verdict::Correct, "{}", found.note);
+        assert_eq!(judge(verifier.as_ref(), &tests, &fenced("python", wrong)).verdict, Verdict::Incorrect);
     }
 }
 

@@ -1,17 +1,40 @@
 //! Interpreters and compilers, and how programs are handed to them.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::options::{CodeOptions, Language};
 use crate::sandbox::{Job, Limits, Outcome, Sandbox, SandboxError};
 
-const CODEC: &str = include_str!("harness/codec.py");
-const AGENT: &str = include_str!("harness/agent.py");
-const JUDGE: &str = include_str!("harness/judge.py");
-const PREPARE: &str = include_str!("harness/prepare.py");
-const SCRIPT: &str = include_str!("harness/script.py");
-const CALLS: &str = include_str!("harness/calls.py");
 const CALLS_JS: &str = include_str!("harness/calls.js");
+
+/// What runs in Python around a program.
+#[derive(Debug, Clone, Copy)]
+enum Harness {
+    /// The program reads standard input.
+    Script,
+    /// A function of the program is called.
+    Calls,
+    /// The program answers a judge in another box.
+    Agent,
+    /// That judge.
+    Judge,
+}
+
+impl Harness {
+    /// Its text. One file, for importing others costs time at each start.
+    fn source(self) -> String {
+        let data = include_str!("harness/data.py");
+        let codec = include_str!("harness/codec.py");
+        let prepare = include_str!("harness/prepare.py");
+        match self {
+            Self::Script => [prepare, include_str!("harness/script.py")].concat(),
+            Self::Calls => [data, prepare, include_str!("harness/calls.py")].concat(),
+            Self::Agent => [data, codec, prepare, include_str!("harness/agent.py")].concat(),
+            Self::Judge => [data, codec, include_str!("harness/judge.py")].concat(),
+        }
+    }
+}
 
 /// Where the system's tools lie. The library reads no environment, so not what `PATH` says.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
@@ -22,6 +45,8 @@ pub(super) struct Tools {
     python: Option<PathBuf>,
     cpp: Option<PathBuf>,
     javascript: Option<PathBuf>,
+    /// Each harness as this interpreter's byte code, made when it is first needed.
+    harnesses: [OnceLock<Vec<u8>>; 4],
 }
 
 /// A program ready to be run any number of times.
@@ -53,6 +78,7 @@ impl Tools {
             python: find(&options.python, &["python3"]),
             cpp: find(&options.cpp, &["g++", "c++", "clang++"]),
             javascript: find(&options.javascript, &["node", "nodejs"]),
+            harnesses: Default::default(),
         }
     }
 
@@ -96,9 +122,7 @@ impl Tools {
     pub(super) fn script(&self, sandbox: &Sandbox, language: Language, source: &str, limits: Limits) -> Result<Ready, NotReady> {
         let tool = self.path(language).map_err(NotReady::Missing)?;
         Ok(match language {
-            Language::Python => {
-                python(tool, vec![("run.py", format!("{}{PREPARE}{SCRIPT}", site())), ("solution.py", source.to_owned())], limits)
-            }
+            Language::Python => self.python(sandbox, tool, Harness::Script, ("solution.py", source), limits)?,
             Language::JavaScript => {
                 let files = vec![("solution.js".to_owned(), source.as_bytes().to_vec())];
                 Ready { argv: vec![tool, "solution.js".to_owned()], files, limits: engine(limits) }
@@ -112,7 +136,14 @@ impl Tools {
     }
 
     /// A program whose function is called with each list of arguments.
-    pub(super) fn calls(&self, language: Language, source: &str, spec: String, limits: Limits) -> Result<Ready, NotReady> {
+    pub(super) fn calls(
+        &self,
+        sandbox: &Sandbox,
+        language: Language,
+        source: &str,
+        spec: &str,
+        limits: Limits,
+    ) -> Result<Ready, NotReady> {
         let missing = |language: Language| {
             NotReady::Missing(format!("calls of a function are for Python and JavaScript, not for {}", language.name()))
         };
@@ -121,27 +152,39 @@ impl Tools {
         }
         let tool = self.path(language).map_err(NotReady::Missing)?;
         let spec = ("calls.json", spec);
-        Ok(match language {
-            Language::Python => {
-                let harness = format!("{}{PREPARE}{CALLS}", site());
-                python(tool, vec![("run.py", harness), ("solution.py", source.to_owned()), spec], limits)
-            }
-            _ => {
-                let files = [("run.js", CALLS_JS.to_owned()), ("solution.js", source.to_owned()), spec];
-                Ready { argv: vec![tool, "run.js".to_owned()], files: named(files), limits: engine(limits) }
-            }
-        })
+        if language == Language::JavaScript {
+            let files = named([("run.js", CALLS_JS), ("solution.js", source), spec]);
+            return Ok(Ready { argv: vec![tool, "run.js".to_owned()], files, limits: engine(limits) });
+        }
+        let mut ready = self.python(sandbox, tool, Harness::Calls, ("solution.py", source), limits)?;
+        ready.files.extend(named([spec]));
+        Ok(ready)
     }
 
     /// A Python program that answers a judge in another box, and that judge with the tests.
-    pub(super) fn pair(&self, source: &str, spec: String, limits: Limits) -> Result<(Ready, Ready), NotReady> {
+    pub(super) fn pair(&self, sandbox: &Sandbox, source: &str, spec: &str, limits: Limits) -> Result<(Ready, Ready), NotReady> {
         let tool = self.path(Language::Python).map_err(NotReady::Missing)?;
-        let agent = format!("{}{CODEC}{PREPARE}{AGENT}", site());
-        let program = python(tool.clone(), vec![("run.py", agent), ("solution.py", source.to_owned())], limits);
+        let program = self.python(sandbox, tool.clone(), Harness::Agent, ("solution.py", source), limits)?;
         // The judge waits for the program and must outlive it to tell why.
         let limits = Limits { wall_ms: limits.wall_ms + 2_000, ..limits };
-        let judge = python(tool, vec![("run.py", format!("{CODEC}{JUDGE}")), ("tests.json", spec)], limits);
+        let judge = self.python(sandbox, tool, Harness::Judge, ("tests.json", spec), limits)?;
         Ok((program, judge))
+    }
+
+    /// A harness and what it works on.
+    fn python(&self, sandbox: &Sandbox, tool: String, harness: Harness, work: (&str, &str), limits: Limits) -> Result<Ready, NotReady> {
+        let slot = &self.harnesses[harness as usize];
+        let code = match slot.get() {
+            Some(code) => code,
+            // Two threads may both make it, which does no harm; a failure is not kept.
+            None => {
+                let made = byte_code(sandbox, &tool, harness.source())?;
+                slot.get_or_init(|| made)
+            }
+        };
+        let mut files = named([work]);
+        files.push((HARNESS.to_owned(), code.clone()));
+        Ok(Ready { argv: python_argv(&tool, &[HARNESS]), files, limits })
     }
 }
 
@@ -160,21 +203,28 @@ impl Ready {
     }
 }
 
-fn named<const N: usize>(files: [(&str, String); N]) -> Vec<(String, Vec<u8>)> {
-    files.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()
+fn named<const N: usize>(files: [(&str, &str); N]) -> Vec<(String, Vec<u8>)> {
+    files.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect()
 }
 
-fn python(tool: String, files: Vec<(&str, String)>, limits: Limits) -> Ready {
-    // Neither the user's nor the site's settings; both cost time at each start.
-    let argv = [tool.as_str(), "-S", "-s", "run.py"].map(str::to_owned).to_vec();
-    let files = files.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect();
-    Ready { argv, files, limits }
+/// Python without the user's and the site's settings, which cost time at each start.
+fn python_argv(tool: &str, args: &[&str]) -> Vec<String> {
+    [tool, "-S", "-s"].iter().chain(args).map(|&arg| arg.to_owned()).collect()
 }
 
-/// Where the system keeps packages; said to Python by the harness, because it starts without its `site`.
-fn site() -> String {
-    "import sys as _s\nSITE_PACKAGES = [_s.prefix + '/lib/python3/dist-packages', _s.prefix + '/lib/python%d.%d/site-packages' % _s.version_info[:2]]\n"
-        .to_owned()
+/// The file that Python starts.
+const HARNESS: &str = "run.pyc";
+
+/// Python text as byte code of this interpreter, made in a box: reading the text takes longer than most programs run.
+fn byte_code(sandbox: &Sandbox, tool: &str, source: String) -> Result<Vec<u8>, NotReady> {
+    let command = format!("import py_compile; py_compile.compile('run.py', '{HARNESS}', doraise=True)");
+    let files = vec![("run.py".to_owned(), source.into_bytes())];
+    let job = Job { argv: python_argv(tool, &["-c", &command]), files, collect: Some(HARNESS.to_owned()), ..Job::default() };
+    let outcome = sandbox.run(job).map_err(NotReady::Broken)?;
+    outcome.collected.clone().filter(|code| !code.is_empty()).ok_or_else(|| {
+        let why = complaint(&outcome);
+        NotReady::Missing(format!("`{tool}` does not work as a Python 3 interpreter ({why}); name another one as `code.python`"))
+    })
 }
 
 /// V8 reserves far more address space than it uses and keeps a few threads.

@@ -126,9 +126,10 @@ impl Bench<'_> {
         }
         let args: Vec<&str> = cases.iter().map(|(args, _)| args.as_str()).collect();
         let spec = format!("{{\"name\":\"{name}\",\"calls\":[{}]}}", args.join(","));
-        let mut job = self.workshop.tools.calls(language, source, spec, self.limits)?.job();
+        let Workshop { sandbox, tools } = self.workshop;
+        let mut job = tools.calls(sandbox, language, source, &spec, self.limits)?.job();
         job.results = true;
-        let outcome = self.workshop.sandbox.run(job)?;
+        let outcome = sandbox.run(job)?;
         let Ok(results) = std::str::from_utf8(&outcome.results) else {
             return Ok(Judgement::incorrect(Proof::Executed, "what the program returned is not UTF-8"));
         };
@@ -172,11 +173,12 @@ impl Bench<'_> {
         }
         let source = completed(source, if prelude.is_empty() { prompt } else { prelude }, entry);
         let spec = serde_json::json!({ "prelude": prelude, "entry": entry, "steps": steps }).to_string();
-        let (program, judge) = self.workshop.tools.pair(&source, spec, self.limits)?;
+        let Workshop { sandbox, tools } = self.workshop;
+        let (program, judge) = tools.pair(sandbox, &source, &spec, self.limits)?;
         let (ours, theirs) = channel().map_err(|e| SandboxError::Broken(format!("socket: {e}")))?;
         let (mut program, mut judge) = (program.job(), judge.job());
         (program.channel, judge.channel, judge.results) = (Some(ours), Some(theirs), true);
-        let (ran, judged) = self.workshop.sandbox.run_pair(program, judge)?;
+        let (ran, judged) = sandbox.run_pair(program, judge)?;
         let told = serde_json::from_slice::<Told>(&judged.results);
         Ok(match told {
             Ok(told) if told.broken => Judgement::bad_gold(format!("the problem's tests cannot be run: {}", told.note)),

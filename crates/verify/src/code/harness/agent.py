@@ -1,13 +1,13 @@
 # Holds the program under test and does what the other box asks of it. It knows no expected value.
-import os, socket, types
+import posix
 
-CHANNEL = socket.socket(fileno=3)
-READER = CHANNEL.makefile("rb")
+READER, WRITER = open(3, "rb", closefd=False), open(3, "wb", closefd=False)
 OBJECTS = {}
 
 
 def say(message):
-    CHANNEL.sendall(json.dumps(message).encode() + b"\n")
+    WRITER.write(dumps(message).encode() + b"\n")
+    WRITER.flush()
 
 
 def refer(value):
@@ -38,7 +38,7 @@ OPERATIONS = {
 
 def answer(request):
     args = CODEC.unpack(request["args"])
-    before = json.dumps(request["args"]) if request["op"] == "call" else None
+    before = dumps(request["args"]) if request["op"] == "call" else None
     if request["op"] == "name":
         if args[0] not in MODULE.__dict__:
             raise NameError("name '%s' is not defined" % args[0])
@@ -49,14 +49,14 @@ def answer(request):
     if before is not None:
         after = CODEC.pack(args)
         # Functions that work in place change their arguments; the caller's copies must change too.
-        if json.dumps(after) != before:
+        if dumps(after) != before:
             reply["args"] = after[1]
     return reply
 
 
 def serve(until_value=False):
     for line in READER:
-        request = json.loads(line)
+        request = loads(line.decode())
         if until_value and "value" in request:
             return CODEC.unpack(request["value"])
         if until_value and "error" in request:
@@ -66,10 +66,10 @@ def serve(until_value=False):
         except BaseException as error:
             reply = {"error": type(error).__name__, "message": str(error)[:500]}
         say(reply)
-    os._exit(0)
+    posix._exit(0)
 
 
-MODULE = types.ModuleType("solution")
+MODULE = type(sys)("solution")
 sys.modules["solution"] = MODULE
 sys.argv = ["solution.py"]
 try:

@@ -1,8 +1,7 @@
 # Calls a function of the program with each list of arguments and writes what it returns to the private channel.
-import json, os, sys, types
+import posix
 
-sys.set_int_max_str_digits(0) if hasattr(sys, "set_int_max_str_digits") else None
-RESULTS = os.fdopen(3, "w", encoding="utf-8")
+RESULTS = open(3, "w", encoding="utf-8", closefd=False)
 
 
 def plain(value):
@@ -21,14 +20,14 @@ def write(message):
 
 
 def failed(error):
-    write(json.dumps({"error": "%s: %s" % (type(error).__name__, str(error)[:500])}))
+    write(dumps({"error": "%s: %s" % (type(error).__name__, str(error)[:500])}))
 
 
 def main():
     with open("calls.json", encoding="utf-8") as file:
-        spec = json.load(file)
+        spec = loads(file.read())
     sys.argv = ["solution.py"]
-    module = types.ModuleType("solution")
+    module = type(sys)("solution")
     sys.modules["solution"] = module
     try:
         with open("solution.py", encoding="utf-8") as file:
@@ -42,14 +41,14 @@ def main():
             raise NameError("the program defines no `%s`" % name)
     except BaseException as error:
         failed(error)
-        os._exit(0)
+        posix._exit(0)
     for args in spec["calls"]:
         try:
             function = getattr(owner(), name) if fresh else space[name]
-            write('{"value":' + json.dumps(function(*args), default=plain) + "}")
+            write('{"value":' + dumps(function(*args), default=plain) + "}")
         except BaseException as error:
             failed(error)
-    os._exit(0)
+    posix._exit(0)
 
 
 main()

@@ -1,16 +1,10 @@
 # Values as JSON text between two interpreters that do not trust each other: only data is ever rebuilt, never code.
 # What is no plain value stays where it is and travels as a reference.
-import json, sys
-
-sys.set_int_max_str_digits(0) if hasattr(sys, "set_int_max_str_digits") else None
 
 
 class Codec:
     def __init__(self, refer, resolve):
         self.refer, self.resolve = refer, resolve
-
-    def encode(self, value):
-        return json.dumps(self.pack(value))
 
     def pack(self, value):
         kind = type(value)
@@ -23,13 +17,11 @@ class Codec:
                 return {"t": name, "v": plain(self, value)}
         if kind.__module__ == "numpy" and hasattr(kind, "tolist"):
             return self.pack(value.tolist())
-        for name, pair in rich_types():
-            if kind is pair[0]:
-                return {"t": name, "v": [self.pack(part) for part in pair[1](value)]}
+        for name, (module, known, parts) in RICH.items():
+            # A value of a kind whose module nobody has loaded cannot be there.
+            if kind is getattr(sys.modules.get(module), known, None):
+                return {"t": name, "v": [self.pack(part) for part in parts(value)]}
         return {"t": "ref", "v": self.refer(value)}
-
-    def decode(self, text):
-        return self.unpack(json.loads(text))
 
     def unpack(self, packed):
         if type(packed) is list:
@@ -41,9 +33,9 @@ class Codec:
             return self.resolve(value)
         if name in REBUILD:
             return REBUILD[name](self, value)
-        for known, pair in rich_types(always=True):
-            if known == name:
-                return pair[2](*[self.unpack(part) for part in value])
+        if name in RICH:
+            module, known, _ = RICH[name]
+            return getattr(__import__(module), known)(*[self.unpack(part) for part in value])
         raise ValueError("unknown kind of value " + repr(name))
 
 
@@ -78,25 +70,13 @@ REBUILD = {
     "dict": lambda c, v: {c.unpack(k): c.unpack(i) for k, i in v},
     "range": lambda c, v: range(int(v[0]), int(v[1]), int(v[2])),
 }
-MODULES = ("decimal", "fractions", "datetime", "collections")
-
-
-def rich_types(always=False):
-    """Value types of modules that one of the two sides has loaded: name, (type, parts of a value, how to rebuild)."""
-    for module in MODULES:
-        if always:
-            __import__(module)
-        m = sys.modules.get(module)
-        if m is None:
-            continue
-        if module == "decimal":
-            yield "decimal", (m.Decimal, lambda v: [str(v)], m.Decimal)
-        elif module == "fractions":
-            yield "fraction", (m.Fraction, lambda v: [v.numerator, v.denominator], m.Fraction)
-        elif module == "collections":
-            yield "deque", (m.deque, lambda v: [list(v)], m.deque)
-        elif module == "datetime":
-            yield "date", (m.date, lambda v: [v.year, v.month, v.day], m.date)
-            yield "time", (m.time, lambda v: [v.hour, v.minute, v.second, v.microsecond], m.time)
-            yield "datetime", (m.datetime, lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond], m.datetime)
-            yield "timedelta", (m.timedelta, lambda v: [v.days, v.seconds, v.microseconds], m.timedelta)
+# Value types of modules, which are loaded when a value of theirs is met: module, class, the parts that make a value anew.
+RICH = {
+    "decimal": ("decimal", "Decimal", lambda v: [str(v)]),
+    "fraction": ("fractions", "Fraction", lambda v: [v.numerator, v.denominator]),
+    "deque": ("collections", "deque", lambda v: [list(v)]),
+    "date": ("datetime", "date", lambda v: [v.year, v.month, v.day]),
+    "time": ("datetime", "time", lambda v: [v.hour, v.minute, v.second, v.microsecond]),
+    "datetime": ("datetime", "datetime", lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond]),
+    "timedelta": ("datetime", "timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+}

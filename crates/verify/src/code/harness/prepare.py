@@ -9,19 +9,18 @@ def prepare(code, space):
     import builtins
 
     builtins.exit = builtins.quit = leave
-    sys.path.extend(SITE_PACKAGES)
+    here = sys.prefix + "/lib/python"
+    sys.path.extend([here + "3/dist-packages", here + "%d.%d/site-packages" % sys.version_info[:2]])
 
 
 def prepare_like_a_judge(code, space):
     """Sites that call a function import these for the program; only what it names is imported."""
-    import types
-
     prepare(code, space)
     names, open_codes = set(), [code]
     while open_codes:
         one = open_codes.pop()
         names.update(one.co_names)
-        open_codes.extend(c for c in one.co_consts if isinstance(c, types.CodeType))
+        open_codes.extend(c for c in one.co_consts if isinstance(c, type(code)))
     for module, given in GIVEN.items():
         for name in given:
             if name in names:
