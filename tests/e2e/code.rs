@@ -133,4 +133,10 @@ fn a_teacher_is_asked_until_a_program_passes() {
     let traces: Vec<Attempt> = read_all(&bench.files("traces", "rows")).expect("rows");
     assert_eq!(traces.len(), 10);
     assert_eq!(traces.iter().filter(|attempt| attempt.verdict == Some(Verdict::Correct)).count(), 3);
+    // The rows say as much of their verdicts as those of a `verify` stage.
+    for row in &traces {
+        let note = row.verifier_note.as_deref().expect("a note");
+        assert!(note.contains("; sandbox L"), "{note}");
+        assert_eq!((row.proof.as_deref(), row.extracted.is_some()), (Some("executed"), true), "{note}");
+    }
 }

@@ -92,9 +92,13 @@ fn essence(rows: &[Attempt]) -> Vec<(String, Option<String>, String, Option<Verd
 }
 
 /// Correct is an answer below 3: three in ten.
-fn judge(attempt: &Attempt) -> Verdict {
+fn judge(attempt: &mut Attempt) {
     let digit = attempt.response.chars().find(char::is_ascii_digit);
-    if digit.is_some_and(|digit| digit < '3') { Verdict::Correct } else { Verdict::Incorrect }
+    let right = digit.is_some_and(|digit| digit < '3');
+    attempt.verdict = Some(if right { Verdict::Correct } else { Verdict::Incorrect });
+    attempt.extracted = digit.map(String::from);
+    attempt.proof = Some("exact".to_owned());
+    attempt.verifier_note = Some(format!("the answer to {} is {digit:?}", attempt.attempt_id()));
 }
 
 #[test]
@@ -161,6 +165,30 @@ fn asking_stops_once_a_problem_is_solved() {
     assert_eq!(report.solved.values().sum::<u64>(), 60);
     let slower = Bench::new(Behaviour { latency_ms: 10, spread_ms: 10, ..Behaviour::default() });
     assert_eq!(essence(&slower.run(60, slower.teacher(), &adaptive, Some(&judge), None).0), essence(&rows));
+}
+
+/// What the judge wrote stands in every row, also in those that wait in the journal behind a problem that takes long.
+#[test]
+fn rows_that_wait_in_the_journal_keep_what_the_judge_wrote() {
+    let bench = Bench::new(Behaviour { latency_ms: 1, reasoning_bytes: 300_000, ..Behaviour::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let judged = std::sync::atomic::AtomicUsize::new(0);
+    let slow_at_first = |attempt: &mut Attempt| {
+        let begun = std::time::Instant::now();
+        // 150 replies of 300 kB are more than may wait in memory.
+        while attempt.problem.problem_id == "p0" && judged.load(Ordering::SeqCst) < 150 && begun.elapsed().as_secs() < 30 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        judge(attempt);
+        judged.fetch_add(1, Ordering::SeqCst);
+    };
+    let (rows, _) = bench.run(160, bench.teacher(), &options(1), Some(&slow_at_first), Some(dir.path()));
+    assert_eq!(rows.len(), 160);
+    for row in rows {
+        let mut again = row.clone();
+        judge(&mut again);
+        assert_eq!(row, again);
+    }
 }
 
 #[test]
@@ -278,7 +306,7 @@ fn the_key_is_sent_and_shows_nowhere() {
         let panics = Arc::clone(&panics);
         move |panic| panics.lock().unwrap().push_str(&format!("{panic}\n{}", std::backtrace::Backtrace::force_capture()))
     }));
-    let careless = |attempt: &Attempt| -> Verdict { panic!("cannot judge {attempt:?}") };
+    let careless = |attempt: &mut Attempt| panic!("cannot judge {attempt:?}");
     let teacher = Arc::new(
         OpenAi::new(OpenAiConfig { retries: 0, ..bench.config() }, Some(potstill_generate::SecretKey::new(KEY).unwrap())).unwrap(),
     );
@@ -286,6 +314,8 @@ fn the_key_is_sent_and_shows_nowhere() {
     let (rows, report) = bench.run(30, teacher, &options(1), Some(&careless), Some(dir.path()));
     drop(std::panic::take_hook());
     assert_eq!(report.judge_panics as usize, rows.len());
+    let told = |row: &Attempt| row.verdict == Some(Verdict::Undecided) && row.verifier_note.as_deref() == Some("the verifier panicked");
+    assert!(rows.iter().all(told));
     assert_eq!(bench.mock.seen.keys.lock().unwrap()[0], format!("Bearer {KEY}"));
     assert!(report.totals.failed > 0);
     let panics = panics.lock().unwrap();

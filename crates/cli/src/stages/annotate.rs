@@ -140,7 +140,10 @@ impl Annotate {
         let labels = &self.own.columns;
         let template = self.template(cx.app)?;
         let system = self.own.system_prompt.as_deref().map(|file| cx.app.prompt(file)).transpose()?;
-        let valid = |attempt: &Attempt| if labels.read(&attempt.response).is_ok() { Verdict::Correct } else { Verdict::Incorrect };
+        let valid = |attempt: &mut Attempt| {
+            let verdict = if labels.read(&attempt.response).is_ok() { Verdict::Correct } else { Verdict::Incorrect };
+            attempt.verdict = Some(verdict);
+        };
         let mut asking = Asking::new(cx, &self.own.teacher, self.run_options(cx.rng_seed("annotate")))?
             .judged(Some(&valid as &Judge<'_>))
             .telling("replies", row_count(cx));

@@ -2,7 +2,7 @@
 
 mod tree;
 
-use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, ScalarKind, Verdict};
+use potstill_data::{Attempt, MetaFields, Problem, RowReader, RowWriter, ScalarKind};
 use potstill_generate::Sampling;
 use potstill_generate::driver::{Judge, META_LOGPROBS, META_PASS_RATE, Prompt, RunOptions, StopWhen};
 use potstill_pipeline::{
@@ -117,7 +117,7 @@ impl Stage<App> for Generate {
             return tree::run(self, mode, cx);
         }
         let graders = Graders::new(self.own.verifier.as_deref(), &self.own.options)?;
-        let judge = |attempt: &Attempt| graders.judge(attempt).map_or(Verdict::Undecided, |j| j.verdict);
+        let judge = |attempt: &mut Attempt| graders.settle(attempt);
         let judged = self.own.stop_when.is_some();
         let total = row_count(cx).map(|n| n * u64::from(self.own.samples));
         let mut asking = Asking::new(cx, &self.own.teacher, self.run_options(cx.rng_seed("generate")))?

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::ask::Ask;
-use super::judge::{self, Case, Judges};
+use super::judge::{self, Case, Judged, Judges};
 use super::pending::{Outcome, Pending};
 use super::report::{Failure, RunReport, Stopped};
 use super::task::{fetch, is_accepted, request, row, text_bytes};
@@ -329,14 +329,14 @@ impl<'a> Coordinator<'a> {
         self.settle(sample, Outcome::Failed(failure));
     }
 
-    fn settle_row(&mut self, item: u64, attempt: Box<Attempt>) {
+    fn settle_row(&mut self, item: u64, mut attempt: Box<Attempt>) {
         self.accepted += u64::from(is_accepted(&attempt));
         let sample = Sample { item, index: attempt.sample_index };
         let bytes = text_bytes(&attempt);
         // Behind a slow problem rows pile up; those that the journal holds need not wait in memory.
         let park = item != self.first && self.waiting_bytes + bytes > WAITING_BYTES && self.driver.journal.is_some();
         if park && attempt.request_key.is_some() {
-            return self.settle(sample, Outcome::Parked(attempt.verdict));
+            return self.settle(sample, Outcome::Parked(Box::new(Judged::of_row(&mut attempt))));
         }
         self.waiting_bytes += bytes;
         self.settle(sample, Outcome::Row(attempt));
@@ -410,8 +410,11 @@ impl<'a> Coordinator<'a> {
                 self.waiting_bytes -= text_bytes(&attempt);
                 Some(Ok(*attempt))
             }
-            Outcome::Parked(verdict) => Some(match self.fetch_parked(ask, index)? {
-                Ok(attempt) => Ok(Attempt { verdict, ..attempt }),
+            Outcome::Parked(judged) => Some(match self.fetch_parked(ask, index)? {
+                Ok(mut attempt) => {
+                    judged.into_row(&mut attempt);
+                    Ok(attempt)
+                }
                 Err(error) => Err(Failure {
                     problem_id: ask.problem.problem_id.clone(),
                     sample_index: index,

@@ -16,6 +16,26 @@ pub(super) struct Case {
     pub(super) events: UnboundedSender<Event>,
 }
 
+/// What is known of a row once it is judged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Judged {
+    pub(super) verdict: Option<Verdict>,
+    extracted: Option<String>,
+    proof: Option<String>,
+    note: Option<String>,
+}
+
+impl Judged {
+    pub(super) fn of_row(row: &mut Attempt) -> Self {
+        Self { verdict: row.verdict, extracted: row.extracted.take(), proof: row.proof.take(), note: row.verifier_note.take() }
+    }
+
+    pub(super) fn into_row(self, row: &mut Attempt) {
+        let Self { verdict, extracted, proof, note } = self;
+        (row.verdict, row.extracted, row.proof, row.verifier_note) = (verdict, extracted, proof, note);
+    }
+}
+
 /// Where attempts go to be judged; `None` where nobody judges.
 pub(super) type Judges = Option<mpsc::Sender<Case>>;
 
@@ -42,9 +62,13 @@ pub(super) fn with_judges<T>(judge: Option<&Judge<'_>>, work: impl FnOnce(Judges
 
 fn decide(judge: &Judge<'_>, case: Case) {
     let Case { item, mut attempt, events } = case;
-    let verdict = catch_unwind(AssertUnwindSafe(|| judge(&attempt)));
-    let panicked = verdict.is_err();
-    attempt.verdict = Some(verdict.unwrap_or(Verdict::Undecided));
+    let panicked = catch_unwind(AssertUnwindSafe(|| judge(&mut attempt))).is_err();
+    if panicked {
+        let note = "the verifier panicked".to_owned();
+        Judged { verdict: Some(Verdict::Undecided), note: Some(note), ..Judged::default() }.into_row(&mut attempt);
+    }
+    // A row without a verdict would count as accepted.
+    attempt.verdict.get_or_insert(Verdict::Undecided);
     // Nobody listens any more once the run is over.
     let _ = events.send(Event::Judged { item, attempt, panicked });
 }

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use potstill_data::{Attempt, Verdict};
+use potstill_data::Attempt;
 use tokio::runtime::Handle;
 
 pub use ask::{Ask, Prompt, PromptError};
@@ -30,8 +30,9 @@ use crate::error::GenerateError;
 use crate::journal::Journal;
 use crate::request::Generator;
 
-/// Says whether an attempt is right; called from several threads.
-pub type Judge<'a> = dyn Fn(&Attempt) -> Verdict + Sync + 'a;
+/// Writes into an attempt whether it is right, and whatever else is to stand in its row about that; called from several
+/// threads.
+pub type Judge<'a> = dyn Fn(&mut Attempt) + Sync + 'a;
 
 /// An error of whoever gives problems or takes rows.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use potstill_data::{Attempt, Verdict};
 
 use super::ask::Ask;
+use super::judge::Judged;
 use super::options::RunOptions;
 use super::report::Failure;
 
@@ -12,8 +13,8 @@ use super::report::Failure;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Row(Box<Attempt>),
-    /// A row that waits in the journal, because too many wait in memory.
-    Parked(Option<Verdict>),
+    /// A row whose reply waits in the journal, because too many wait in memory.
+    Parked(Box<Judged>),
     Failed(Failure),
     NotAsked,
 }
@@ -56,7 +57,7 @@ impl Pending {
         self.open -= 1;
         let verdict = match &outcome {
             Outcome::Row(attempt) => attempt.verdict,
-            Outcome::Parked(verdict) => *verdict,
+            Outcome::Parked(judged) => judged.verdict,
             Outcome::Failed(_) | Outcome::NotAsked => None,
         };
         self.correct += u32::from(verdict == Some(Verdict::Correct));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use potstill_data::{Attempt, Row as _};
 use potstill_pipeline::StageError;
-use potstill_verify::{Case, Judgement, VERIFIERS, Verifier, VerifyError, VerifyOptions};
+use potstill_verify::{Case, Judgement, Proof, VERIFIERS, Verifier, VerifyError, VerifyOptions};
 
 /// Every verifier, built once.
 pub(crate) struct Graders {
@@ -33,6 +33,12 @@ impl Graders {
         let judgement = self.judge(&attempt)?;
         record(&mut attempt, judgement);
         Ok(attempt)
+    }
+
+    /// Writes the verdict into the attempt. One that cannot be judged is undecided, and its note says why.
+    pub(crate) fn settle(&self, attempt: &mut Attempt) {
+        let judgement = self.judge(attempt).unwrap_or_else(|error| Judgement::undecided(Proof::Unavailable, error.to_string()));
+        record(attempt, judgement);
     }
 
     /// The judgement alone.
