@@ -146,7 +146,7 @@ fn achieved(sandbox: &Sandbox, outside: &Outside, attack: &Attack, group: bool) 
 fn hostile_programs_get_nothing() {
     let outside = Outside::new();
     for sandbox in levels() {
-        let group = sandbox.notes().iter().any(|note| note.starts_with("control group"));
+        let group = sandbox.notes().iter().all(|note| !note.starts_with("no control group for memory"));
         let results: Vec<_> = ATTACKS.iter().map(|attack| (attack.name, achieved(&sandbox, &outside, attack, group))).collect();
         let breaches: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
         assert!(breaches.is_empty(), "{}: {breaches:#?}", sandbox.level());

@@ -61,9 +61,6 @@ fn prepare(start: Start, groups: Vec<OwnedFd>) -> Result<(Keeper, Vec<String>), 
             start.scratch.join("box")
         }
     };
-    if groups.is_empty() {
-        notes.push("no control group: the memory of a program with several processes is limited per process".to_owned());
-    }
     if uid.is_none() {
         notes.push("not root: programs run under this user's id".to_owned());
         if start.level != Level::L1 {

@@ -62,8 +62,9 @@ impl Helper {
             Some(FromHelper::Refused { reason }) => return Err(reason),
             _ => return Err(format!("`{program}` did not become a helper")),
         }
-        if let Some(version) = helper.group.as_ref().map(|g| g.version) {
-            helper.notes.push(format!("control group: {version:?}").to_lowercase());
+        helper.notes.extend(helper.group.as_ref().map(|group| format!("control group: {group}")));
+        if !helper.group.as_ref().is_some_and(Group::limits_memory) {
+            helper.notes.push("no control group for memory: that of a program with several processes is limited per process".to_owned());
         }
         helper.self_check()?;
         Ok(helper)
