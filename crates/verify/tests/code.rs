@@ -302,7 +302,8 @@ fn wrapped(lines: &str) -> (tempfile::TempDir, VerifyOptions) {
 #[test]
 fn an_interpreter_without_the_c_functions_for_json_works_too() {
     let hide = "import runpy, sys; sys.modules['_json'] = None; runpy.run_path(sys.argv[1], run_name='__main__')";
-    let lines = format!("case \"$*\" in *py_compile*) exec /usr/bin/python3 \"$@\";; esac\nexec /usr/bin/python3 -S -s -c \"{hide}\" \"$3\"");
+    let lines =
+        format!("case \"$*\" in *py_compile*) exec /usr/bin/python3 \"$@\";; esac\nexec /usr/bin/python3 -S -s -c \"{hide}\" \"$3\"");
     let (_folder, options) = wrapped(&lines);
     let verifier = verifier("code", &options).unwrap();
     let right = "def f(x):\n    import sys\n    return [v + 1 for v in x] if 'json.decoder' in sys.modules else 0";
@@ -326,13 +327,32 @@ fn bad_input_is_told() {
     let broken = json!({ "prompt": "def f(x):\n    pass\n", "test": "def check(candidate:\n", "entry_point": "f" });
     let broken = judge(verifier.as_ref(), &broken, &fenced("python", "def f(x): return 1"));
     assert_eq!((broken.verdict, broken.proof), (Verdict::Undecided, Proof::BadGold), "{}", broken.note);
+    let imports = json!({ "test_list": ["import no_such_module\nassert f(1) == 1"] });
+    let imports = judge(verifier.as_ref(), &imports, &fenced("python", "def f(x): return x"));
+    assert_eq!((imports.verdict, imports.proof), (Verdict::Undecided, Proof::BadGold), "{}", imports.note);
+    assert!(imports.note.contains("No module named 'no_such_module'"), "{}", imports.note);
+    let own = json!({ "test_list": ["assert f(1) == 1"] });
+    let own = judge(verifier.as_ref(), &own, &fenced("python", "def f(x):\n    import no_such_module"));
+    assert_eq!((own.verdict, own.proof), (Verdict::Incorrect, Proof::Executed), "{}", own.note);
     let prose = judge(verifier.as_ref(), &doubled(), "I do not know.");
     assert_eq!((prose.verdict, prose.proof), (Verdict::Incorrect, Proof::NoAnswer));
     let mut options = options();
     options.code.python = Some("/no/such/python3".into());
     let missing = judge(potstill_verify::verifier("code", &options).unwrap().as_ref(), &doubled(), &source);
     assert_eq!((missing.verdict, missing.proof), (Verdict::Undecided, Proof::Unavailable));
-    assert!(missing.note.contains("no Python interpreter") && missing.note.contains("code.python"), "{}", missing.note);
+    assert!(missing.note.contains("`code.python` is `/no/such/python3`, which is no absolute path of a file"), "{}", missing.note);
+    options.code.cpp = Some("/bin/true".into());
+    let cpp = json!({ "inputs": [""], "outputs": [""], "language": "cpp" });
+    let idle = judge(potstill_verify::verifier("code", &options).unwrap().as_ref(), &cpp, &fenced("cpp", "int main() {}"));
+    assert_eq!((idle.verdict, idle.proof), (Verdict::Undecided, Proof::Unavailable), "{}", idle.note);
+    assert!(idle.note.contains("`/bin/true` does not work as a C++ compiler"), "{}", idle.note);
+    for (lines, says) in [("exit 0", "exit status 0"), ("echo 'it is Python 2.7' >&2; exit 1", "exit status 1: it is Python 2.7")] {
+        let (folder, options) = wrapped(lines);
+        let broken = judge(potstill_verify::verifier("code", &options).unwrap().as_ref(), &doubled(), &source);
+        assert_eq!((broken.verdict, broken.proof), (Verdict::Undecided, Proof::Unavailable), "{}", broken.note);
+        let name = folder.path().join("bin/python3").display().to_string();
+        assert!(broken.note.contains(&format!("`{name}` does not work as a Python 3 interpreter ({says})")), "{}", broken.note);
+    }
     options.code.launcher = None;
     options.code.unsafe_no_sandbox = false;
     let alone = judge(potstill_verify::verifier("code", &options).unwrap().as_ref(), &doubled(), &source);

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Done {
     let (batches, total) = batches(&args.file)?;
     let bar = bar(total);
     let (mut out, mut disputed) = (None, None);
-    let mut tally = Tally::default();
+    let mut tally = Tally { tests: !args.tests.is_empty(), ..Tally::default() };
     for batch in batches {
         let batch = batch?;
         let (graded, differs) = grade(args, verifier.as_ref(), &batch, &mut tally)?;
@@ -263,6 +263,10 @@ struct Tally {
     swap: SwapCheck,
     /// The first reason why the verifier could not work.
     unavailable: Option<String>,
+    /// Whether problems have tests instead of golds.
+    tests: bool,
+    /// The first reason why there was nothing to hold an answer against.
+    bad_gold: Option<String>,
 }
 
 /// Disagreements that the summary shows.
@@ -274,6 +278,9 @@ impl Tally {
         self.rows += 1;
         if judgement.proof == Proof::Unavailable && self.unavailable.is_none() {
             self.unavailable = Some(judgement.note.clone());
+        }
+        if judgement.proof == Proof::BadGold && self.bad_gold.is_none() {
+            self.bad_gold = Some(judgement.note.clone());
         }
         *self.counts.entry((judgement.verdict.as_str(), judgement.proof.as_str())).or_default() += 1;
         let Some(reference) = reference else { return false };
@@ -320,8 +327,12 @@ impl Tally {
             complain(&format!("warning: some rows could not be verified here, the first because: {reason}"));
         }
         let bad_gold = self.counts.iter().filter(|((_, proof), _)| *proof == "bad_gold").map(|(_, n)| n).sum::<u64>();
-        if bad_gold > 0 {
-            complain(&format!("warning: {} golds are missing or cannot be read: undecided, never correct", grouped(bad_gold)));
+        if let Some(reason) = &self.bad_gold {
+            let what = if self.tests { "rows have no tests that can be used" } else { "golds are missing or cannot be read" };
+            complain(&format!("warning: {} {what}: undecided, never correct; the first: {reason}", grouped(bad_gold)));
+        }
+        if self.tests {
+            return;
         }
         if self.swap.suspicion().is_some() || bad_gold * 2 > self.rows {
             complain("warning: the golds look like replies, or cannot be read: are --gold and --prediction exchanged?");

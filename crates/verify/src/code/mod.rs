@@ -101,7 +101,7 @@ impl Verifier for CodeVerifier {
 
     fn verify(&self, case: &Case<'_>) -> Judgement {
         let Some(tests) = case.tests.filter(|tests| !tests.trim().is_empty()) else {
-            return Judgement::bad_gold("the problem has no tests (column `tests`)");
+            return Judgement::bad_gold("the problem has no tests: its column `tests` is empty or was not named");
         };
         let tests = match tests_json::read(tests) {
             Ok(tests) => tests,

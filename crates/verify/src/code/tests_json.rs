@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::checker::Checker;
 use super::options::{Language, MEMORY, TIME, between};
+use crate::read::shown;
 
 /// A problem's tests.
 #[derive(Debug)]
@@ -50,13 +51,19 @@ const MOST_CASES: usize = 10_000;
 
 type Fields = BTreeMap<String, Box<RawValue>>;
 
+/// The keys by which a form is known.
+const FORMS: &str = "`inputs` and `outputs`, `cases`, `test`, `test_list`, or `public_tests`";
+
 /// Reads tests; the error is a sentence for the verdict's note.
 pub(super) fn read(text: &str) -> Result<TestSet, String> {
     let text = unquoted(text)?;
     if text.trim_start().starts_with('[') {
         return finish(listed(&text, None)?, &Fields::new());
     }
-    let fields: Fields = serde_json::from_str(&text).map_err(|e| format!("the tests are no JSON object or list: {e}"))?;
+    let fields: Fields = serde_json::from_str(&text).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => format!("the tests are no JSON object or list but `{}`", shown(&text, 40)),
+        _ => format!("the tests are no JSON ({e}): `{}`", shown(&text, 40)),
+    })?;
     finish(form(&fields)?, &fields)
 }
 
@@ -108,7 +115,8 @@ fn form(fields: &Fields) -> Result<Form, String> {
         return contests(fields);
     }
     let keys: Vec<&str> = fields.keys().map(String::as_str).collect();
-    Err(format!("the tests have none of the known forms; their keys are: {}", keys.join(", ")))
+    let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+    Err(format!("the tests have none of the known forms; their keys are: {keys}; there must be {FORMS}"))
 }
 
 /// APPS and TACO.
@@ -329,7 +337,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (tests, says) in [
-            ("7", "no JSON object or list"),
+            ("7", "the tests are no JSON object or list but `7`"),
+            ("inputs: 1", "the tests are no JSON (expected value at line 1 column 1): `inputs: 1`"),
+            ("{}", "their keys are: none; there must be `inputs` and `outputs`"),
             (r#"{"inputs":["1"],"outputs":[]}"#, "1 inputs but 0 outputs"),
             (r#"{"inputs":[],"outputs":[]}"#, "no case"),
             (r#"{"test_list":[]}"#, "no case"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::options::{CodeOptions, Language};
-use crate::sandbox::{Job, Limits, Outcome, Sandbox, SandboxError};
+use crate::sandbox::{End, Job, Limits, Outcome, Sandbox, SandboxError};
 
 const CALLS_JS: &str = include_str!("harness/calls.js");
 
@@ -39,12 +39,15 @@ impl Harness {
 /// Where the system's tools lie. The library reads no environment, so not what `PATH` says.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
+/// A tool, or why there is none.
+type Tool = Result<PathBuf, String>;
+
 /// The tools of this machine.
 #[derive(Debug)]
 pub(super) struct Tools {
-    python: Option<PathBuf>,
-    cpp: Option<PathBuf>,
-    javascript: Option<PathBuf>,
+    python: Tool,
+    cpp: Tool,
+    javascript: Tool,
     /// Each harness as this interpreter's byte code, made when it is first needed.
     harnesses: [OnceLock<Vec<u8>>; 4],
 }
@@ -67,17 +70,27 @@ pub(super) enum NotReady {
     Broken(SandboxError),
 }
 
+fn tool(what: &str, option: &str, named: Option<&PathBuf>, names: &[&str]) -> Tool {
+    match named {
+        Some(path) if path.is_absolute() && path.is_file() => Ok(path.clone()),
+        Some(path) => {
+            Err(format!("`code.{option}` is `{}`, which is no absolute path of a file; without it the system's is used", path.display()))
+        }
+        None => {
+            let places = names.iter().flat_map(|name| FOLDERS.map(|folder| Path::new(folder).join(name)));
+            let missing = || format!("no {what} on this machine (looked in {}); name one as `code.{option}`", FOLDERS.join(" and "));
+            places.into_iter().find(|path| path.is_file()).ok_or_else(missing)
+        }
+    }
+}
+
 impl Tools {
     /// Looks for the tools that the options do not name.
     pub(super) fn find(options: &CodeOptions) -> Self {
-        let find = |own: &Option<PathBuf>, names: &[&str]| match own {
-            Some(path) => Some(path.clone()).filter(|path| path.is_file()),
-            None => names.iter().flat_map(|name| FOLDERS.map(|folder| Path::new(folder).join(name))).find(|path| path.is_file()),
-        };
         Self {
-            python: find(&options.python, &["python3"]),
-            cpp: find(&options.cpp, &["g++", "c++", "clang++"]),
-            javascript: find(&options.javascript, &["node", "nodejs"]),
+            python: tool("Python interpreter", "python", options.python.as_ref(), &["python3"]),
+            cpp: tool("C++ compiler", "cpp", options.cpp.as_ref(), &["g++", "c++", "clang++"]),
+            javascript: tool("JavaScript interpreter", "javascript", options.javascript.as_ref(), &["node", "nodejs"]),
             harnesses: Default::default(),
         }
     }
@@ -85,7 +98,7 @@ impl Tools {
     /// Each language and its tool, where there is one.
     pub(super) fn each(&self) -> [(&'static str, Option<&Path>); 3] {
         [(Language::Python, &self.python), (Language::Cpp, &self.cpp), (Language::JavaScript, &self.javascript)]
-            .map(|(language, tool)| (language.name(), tool.as_deref()))
+            .map(|(language, tool)| (language.name(), tool.as_deref().ok()))
     }
 
     /// Folders that a tool outside the system's folders needs.
@@ -107,15 +120,12 @@ impl Tools {
     }
 
     fn path(&self, language: Language) -> Result<String, String> {
-        let (path, option) = match language {
-            Language::Python => (&self.python, "python"),
-            Language::Cpp => (&self.cpp, "cpp"),
-            Language::JavaScript => (&self.javascript, "javascript"),
+        let tool = match language {
+            Language::Python => &self.python,
+            Language::Cpp => &self.cpp,
+            Language::JavaScript => &self.javascript,
         };
-        path.as_ref().map(|path| path.display().to_string()).ok_or_else(|| {
-            let what = if language == Language::Cpp { "compiler" } else { "interpreter" };
-            format!("no {} {what} on this machine (looked in {}); name one as `code.{option}`", language.name(), FOLDERS.join(" and "))
-        })
+        tool.as_ref().map(|path| path.display().to_string()).map_err(Clone::clone)
     }
 
     /// A program that reads standard input, ready to run.
@@ -136,14 +146,7 @@ impl Tools {
     }
 
     /// A program whose function is called with each list of arguments.
-    pub(super) fn calls(
-        &self,
-        sandbox: &Sandbox,
-        language: Language,
-        source: &str,
-        spec: &str,
-        limits: Limits,
-    ) -> Result<Ready, NotReady> {
+    pub(super) fn calls(&self, sandbox: &Sandbox, language: Language, source: &str, spec: &str, limits: Limits) -> Result<Ready, NotReady> {
         let missing = |language: Language| {
             NotReady::Missing(format!("calls of a function are for Python and JavaScript, not for {}", language.name()))
         };
@@ -217,7 +220,10 @@ const HARNESS: &str = "run.pyc";
 
 /// Python text as byte code of this interpreter, made in a box: reading the text takes longer than most programs run.
 fn byte_code(sandbox: &Sandbox, tool: &str, source: String) -> Result<Vec<u8>, NotReady> {
-    let command = format!("import py_compile; py_compile.compile('run.py', '{HARNESS}', doraise=True)");
+    let command = format!(
+        "import py_compile, sys; sys.version_info[0] == 3 or sys.exit('it is Python %d.%d' % sys.version_info[:2]); \
+         py_compile.compile('run.py', '{HARNESS}', doraise=True)"
+    );
     let files = vec![("run.py".to_owned(), source.into_bytes())];
     let job = Job { argv: python_argv(tool, &["-c", &command]), files, collect: Some(HARNESS.to_owned()), ..Job::default() };
     let outcome = sandbox.run(job).map_err(NotReady::Broken)?;
@@ -240,6 +246,9 @@ fn compile(sandbox: &Sandbox, tool: String, source: &str) -> Result<Vec<u8>, Not
         sandbox.run(Job { argv, files, limits, collect: Some("program".to_owned()), ..Job::default() }).map_err(NotReady::Broken)?;
     match outcome.collected.filter(|program| !program.is_empty()) {
         Some(program) => Ok(program),
+        None if outcome.end == End::Exited(0) => {
+            Err(NotReady::Missing(format!("`{tool}` does not work as a C++ compiler: it makes no program; name another one as `code.cpp`")))
+        }
         None => {
             let stderr = String::from_utf8_lossy(&outcome.stderr);
             let line = stderr.lines().find(|line| line.contains("error")).unwrap_or_else(|| stderr.lines().next().unwrap_or(""));

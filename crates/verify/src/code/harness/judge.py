@@ -13,6 +13,13 @@ class ProgramEnded(BaseException):
 
 
 def failure(name, message):
+    """What the program raised, as an error of ours that is known as its."""
+    error = own_error(name, message)
+    error.theirs = True
+    return error
+
+
+def own_error(name, message):
     kind = getattr(builtins, str(name), None)
     if isinstance(kind, type) and issubclass(kind, Exception):
         try:
@@ -229,6 +236,10 @@ def main():
     except SyntaxError as error:
         note = note or "SyntaxError: %s" % error
         broken = broken or error.filename in ("tests", "problem")
+    except ImportError as error:
+        # What the tests import is no fault of the program's.
+        broken = broken or not hasattr(error, "theirs")
+        note = note or "%s: %s" % (type(error).__name__, error)
     except AssertionError as error:
         note = "a test is not met" + (": %s" % error if str(error) else "")
     except BaseException as error:
