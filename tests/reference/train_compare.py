@@ -5,8 +5,12 @@
     cargo run --release -p potstill-train --example reference_run -- OUT SMOLLM2 [lora]
     python tests/reference/train_compare.py OUT plain                    # a plain loop over transformers, peft for adapters
     python tests/reference/train_compare.py OUT trl                      # TRL's SFTTrainer with assistant-only loss
+    python tests/reference/train_compare.py OUT one-thread               # the plain loop on one thread,
+    python tests/reference/train_compare.py OUT sdpa                     # with fused attention,
+    python tests/reference/train_compare.py OUT float64                  # and in float64 throughout
+    python tests/reference/train_compare.py OUT spread                   # how far each kept curve is from the float64 one
 
-Without SMOLLM2 the run starts from a small random student. Demanded over the steps: loss max |difference| <= 1e-3 and mean
+Each leaves its curve in OUT. Without SMOLLM2 the run starts from a small random student. Demanded over the steps: loss max |difference| <= 1e-3 and mean
 relative <= 1e-5, gradient norm max relative <= 1e-3. For adapters the folder that the run wrote must also load in peft and
 give the merged student's logits.
 """
@@ -31,8 +35,13 @@ TEMPLATE = (
 )
 
 
-def load():
-    model = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32, attn_implementation="eager")
+def exact_norm(norm, hidden):
+    """LlamaRMSNorm in the precision of what it is given; transformers' own rounds to float32."""
+    return norm.weight * (hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon))
+
+
+def load(dtype=torch.float32, attention="eager"):
+    model = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=dtype, attn_implementation=attention)
     if config["lora"]:
         from peft import PeftModel
 
@@ -49,8 +58,8 @@ def optimizer_of(model):
     return torch.optim.AdamW(groups, lr=config["learning_rate"], betas=config["betas"], eps=config["eps"])
 
 
-def plain_loop():
-    model = load()
+def plain_loop(**how):
+    model = load(**how)
     optimizer = optimizer_of(model)
     losses, norms = [], []
     for step, expected in zip(run["steps"], run["curve"]):
@@ -137,15 +146,48 @@ def adapters_load():
     return apart_by < 1e-3
 
 
-losses, norms = {"plain": plain_loop, "trl": trl}[sys.argv[2]]()
+def one_thread():
+    torch.set_num_threads(1)
+    return plain_loop()
+
+
+def float64():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    LlamaRMSNorm.forward = exact_norm
+    # Eager attention takes its softmax in float32; the fused one stays in the precision of its inputs.
+    return plain_loop(dtype=torch.float64, attention="sdpa")
+
+
+def distances(curve, truth):
+    """Of losses: the largest difference and the mean relative one; of norms: the largest relative one."""
+    losses = [(abs(a - b), abs(a - b) / abs(b)) for a, b in zip(curve[0], truth[0])]
+    norms = [abs(a - b) / abs(b) for a, b in zip(curve[1], truth[1])]
+    return max(largest for largest, _ in losses), sum(relative for _, relative in losses) / len(losses), max(norms)
+
+
+def spread():
+    """Prints how far every kept curve is from float64, and each from every other."""
+    curves = {path.stem.removeprefix("curve-"): json.loads(path.read_text()) for path in sorted(folder.glob("curve-*.json"))}
+    curves["potstill"] = [[point["loss"] for point in run["curve"]], [point["grad_norm"] for point in run["curve"]]]
+    names = sorted(curves, key=lambda name: (name != "float64", name))
+    for at, truth in enumerate(names):
+        for name in names[at + 1:]:
+            largest, mean, norm = distances(curves[name], curves[truth])
+            print(f"{name} against {truth}: loss max {largest:.2e}, mean relative {mean:.2e}; norm max relative {norm:.2e}")
+
+
+if sys.argv[2] == "spread":
+    sys.exit(spread())
+ways = {"plain": plain_loop, "trl": trl, "one-thread": one_thread, "sdpa": lambda: plain_loop(attention="sdpa"), "float64": float64}
+losses, norms = ways[sys.argv[2]]()
+(folder / f"curve-{sys.argv[2]}.json").write_text(json.dumps([losses, norms]))
 assert len(losses) == len(norms) == len(run["curve"]), (len(losses), len(norms), len(run["curve"]))
 for step, (loss, norm, point) in enumerate(zip(losses, norms, run["curve"]), 1):
     relative = [abs(ours - theirs) / abs(theirs) for ours, theirs in [(point["loss"], loss), (point["grad_norm"], norm)]]
     print(f"step {step}: loss {loss:.6f}, norm {norm:.4f}; relative differences {relative[0]:.1e} and {relative[1]:.1e}")
-expected = [point["loss"] for point in run["curve"]]
-largest = max(abs(a - b) for a, b in zip(losses, expected))
-mean = sum(abs(a - b) / abs(a) for a, b in zip(losses, expected)) / len(losses)
-norm = max(abs(a - point["grad_norm"]) / abs(a) for a, point in zip(norms, run["curve"]))
+ours = [[point["loss"] for point in run["curve"]], [point["grad_norm"] for point in run["curve"]]]
+largest, mean, norm = distances(ours, (losses, norms))
 print(f"{sys.argv[2]}: {len(losses)} steps, loss {losses[0]:.4f} -> {losses[-1]:.4f}")
 print(f"loss: max |difference| {largest:.2e}, mean relative {mean:.2e}; gradient norm: max relative {norm:.2e}")
 good = largest <= 1e-3 and mean <= 1e-5 and norm <= 1e-3

@@ -47,6 +47,6 @@ pub use error::{Error, Result};
 pub use generate::ThinkingBudget;
 pub use layout::SequenceLayout;
 pub use loss::{LossTerms, SoftTargets, Targets};
-pub use model::{CausalLm, DecoderLayer};
+pub use model::{CausalLm, DecoderLayer, Keep};
 pub use template::{ChatMessage, ChatTemplate, RenderOptions, Rendered, Specials};
 pub use tokenizer::{DEFAULT_SPECIAL_TOKENS, Digits, Encoded, Tokenizer, TokenizerSpec};

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{CausalLm, Error, ModelConfig, Result, files, input::Input, model::DecoderLayer};
+use crate::{CausalLm, Error, ModelConfig, Result, files, input::Input, model::DecoderLayer, ops::Place};
 
 /// A projection that an adapter can stand beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -116,21 +116,43 @@ impl LayerLora {
         self.adapters.get(target as usize).and_then(Option::as_ref)
     }
 
-    /// What the adapters of merged projections add to `x·W`; none if there are none. `widths` are the parts' columns.
-    pub(crate) fn delta(&self, x: &Input, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Option<Tensor<2>> {
+    /// Gives every adapter other values than those that it begins with.
+    #[cfg(test)]
+    pub(crate) fn randomize(&mut self, values: impl Fn([usize; 2]) -> Tensor<2>) {
+        for adapter in self.adapters.iter_mut().flatten() {
+            for factor in [&mut adapter.a, &mut adapter.b] {
+                *factor = Param::initialized(factor.id, values(factor.val().dims()).require_grad());
+            }
+        }
+    }
+
+    /// The factors of a projection's adapter.
+    pub(crate) fn factors(&self, target: Target) -> Option<[Tensor<2>; 2]> {
+        self.get(target).map(|adapter| [adapter.a.val(), adapter.b.val()])
+    }
+
+    /// Where an adapter adds, from this column on.
+    pub(crate) fn place(&self, column: usize) -> Place {
+        Place { column, scale: self.scale as f32 }
+    }
+
+    /// `sum`, which is `x·W`, with what the adapters of its columns add. `parts` are the columns' projections and widths.
+    pub(crate) fn add_to(&self, mut sum: Tensor<2>, x: &Input, parts: &[(Target, usize)], dropout: Option<Dropout>) -> Tensor<2> {
         if parts.iter().all(|(target, _)| self.get(*target).is_none()) {
-            return None;
+            return sum;
         }
         let x = match (dropout, parts.first()) {
             (Some(dropout), Some((target, _))) => dropout.apply(x.value().clone(), *target as u64).into(),
             _ => x.clone(),
         };
-        let rows = x.value().dims()[0];
-        let one = |(target, width): &(Target, usize)| match self.get(*target) {
-            Some(adapter) => Input::from(x.linear(adapter.a.val())).linear(adapter.b.val()),
-            None => Tensor::zeros([rows, *width], &x.value().device()),
-        };
-        Some(join(parts.iter().map(one).collect()).mul_scalar(self.scale))
+        let mut column = 0;
+        for (target, width) in parts {
+            if let Some(adapter) = self.get(*target) {
+                sum = x.adapted(sum, adapter.a.val(), adapter.b.val(), self.place(column));
+            }
+            column += width;
+        }
+        sum
     }
 
     /// `s·A·B` of merged projections, `[in, Σ out]`; none if there are no adapters.

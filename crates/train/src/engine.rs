@@ -16,7 +16,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use potstill_model::lora::Dropout;
 use potstill_model::parallel::Split;
-use potstill_model::{CausalLm, LossTerms, SoftTargets, Targets};
+use potstill_model::{CausalLm, Keep, LossTerms, SoftTargets, Targets};
 
 use crate::batch::MicroBatch;
 use crate::config::{ComputeType, SftConfig};
@@ -288,7 +288,7 @@ impl Engine {
         let dropout = self.dropout(batch, pass);
         let mut x = self.embed(model, batch, pass)?;
         for index in 0..model.layers().len() {
-            x = model.layer(index, x, &batch.layout, dropout);
+            x = model.layer(index, x, &batch.layout, dropout, Keep::Less);
         }
         let (loss, sum) = self.loss(model, model.finish(x), batch, pass)?;
         gradients.add(model, &mut loss.mul_scalar(pass.scale).backward());

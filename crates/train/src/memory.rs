@@ -70,6 +70,10 @@ impl MemoryEstimate {
         // Per token and layer: inputs of two norms, the merged projections, what attention gives, gate and up. What else the
         // projections read is made again.
         let layer = 2 * hidden + (model.qkv_size() + model.q_size()) as u64 + 2 * inner;
+        // Adapters keep their bottlenecks; with them the merged projections are made again too, where that can be.
+        let adapted = config.lora.as_ref().map_or(0, |lora| (lora.rank * lora.targets.len()) as u64);
+        let remade = config.lora.as_ref().is_some_and(|lora| lora.dropout == 0.0) && !model.qk_norm && !config.activation_checkpointing;
+        let layer = layer + adapted - if remade { model.qkv_size() as u64 } else { 0 };
         let layers = model.num_hidden_layers as u64;
         let kept = if config.activation_checkpointing { layers * hidden + layer } else { layers * layer };
         let on_the_way = 6 * inner + 4 * hidden;

@@ -6,7 +6,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use potstill_model::CausalLm;
+use potstill_model::{CausalLm, Keep};
 
 use crate::batch::MicroBatch;
 use crate::engine::{Engine, LossSum, Pass};
@@ -29,7 +29,7 @@ impl Engine {
         let mut inputs = Vec::with_capacity(layers);
         for index in 0..layers {
             inputs.push(x.clone());
-            x = plain.layer(index, x, &batch.layout, dropout);
+            x = plain.layer(index, x, &batch.layout, dropout, Keep::More);
         }
         drop(plain);
         let top = leaf(x);
@@ -41,7 +41,7 @@ impl Engine {
         for index in (0..layers).rev() {
             let (Some(dy), Some(input)) = (slope.take(), inputs.pop()) else { break };
             let x = leaf(input);
-            let y = model.layer(index, x.clone(), &batch.layout, dropout);
+            let y = model.layer(index, x.clone(), &batch.layout, dropout, Keep::More);
             let mut gradients = (y * Tensor::from_inner(dy)).sum().backward();
             slope = x.grad_remove(&mut gradients);
             sum.add_layer(model, index, &mut gradients);

@@ -18,7 +18,11 @@ pub(crate) fn product(a: Mat<'_>, b: Mat<'_>) -> Vec<f32> {
 /// `out ← a·b`, or `out ← out + a·b` with `accumulate`.
 pub(crate) fn product_into(out: &mut [f32], accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
     let (rows, cols) = (a.rows(), b.cols());
-    let mut out = MatMut::new(out, rows, cols, cols);
+    product_to(MatMut::new(out, rows, cols, cols), accumulate, a, b);
+}
+
+fn product_to(mut out: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
+    let (rows, cols) = (a.rows(), b.cols());
     let Some(split) = parallel::current() else { return matmul(&mut out, accumulate, a, b) };
     // Every part reads the whole of the other matrix: that should be the smaller one.
     if cols > rows {
@@ -52,6 +56,50 @@ pub(crate) fn backward(
     let dx = w.map(|w| product(dy, Mat::new(w, inner, outer, outer).t()));
     let dw = x.map(|x| product(Mat::new(x, n, inner, inner).t(), dy));
     (dx, dw)
+}
+
+/// An adapter: `scale·(x·a)·b` for the columns of a product from `column` on.
+#[derive(Clone, Copy)]
+pub(crate) struct LowRank<'a> {
+    pub(crate) a: Mat<'a>,
+    pub(crate) b: Mat<'a>,
+    pub(crate) column: usize,
+    pub(crate) scale: f32,
+}
+
+/// Adds what the adapter gives for `x` to `sum`, whose rows are `width` long; returns `scale·(x·a)`.
+pub(crate) fn add_low_rank(sum: &mut [f32], width: usize, x: &[f32], adapter: LowRank<'_>) -> Vec<f32> {
+    let (inner, rank) = (adapter.a.rows(), adapter.a.cols());
+    let n = x.len() / inner;
+    let low = scaled_product(Mat::new(x, n, inner, inner), adapter.a, adapter.scale);
+    let out = MatMut::new(sum, n, width, width).columns(adapter.column, adapter.b.cols());
+    product_to(out, true, Mat::new(&low, n, rank, rank), adapter.b);
+    low
+}
+
+/// The gradients of `x` if it is wanted, of `a` and of `b`; `dy` are the sum's gradient and the length of its rows.
+pub(crate) fn low_rank_backward(
+    x: &[f32],
+    low: &[f32],
+    adapter: LowRank<'_>,
+    (dy, width): (&[f32], usize),
+    wants_dx: bool,
+) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+    let (inner, rank) = (adapter.a.rows(), adapter.a.cols());
+    let n = x.len() / inner;
+    let dy = Mat::new(dy, n, width, width).col_range(adapter.column, adapter.b.cols());
+    let dlow = scaled_product(dy, adapter.b.t(), adapter.scale);
+    let dlow = Mat::new(&dlow, n, rank, rank);
+    let dx = wants_dx.then(|| product(dlow, adapter.a.t()));
+    let da = product(Mat::new(x, n, inner, inner).t(), dlow);
+    let db = product(Mat::new(low, n, rank, rank).t(), dy);
+    (dx, da, db)
+}
+
+fn scaled_product(a: Mat<'_>, b: Mat<'_>, scale: f32) -> Vec<f32> {
+    let mut out = product(a, b);
+    out.iter_mut().for_each(|value| *value *= scale);
+    out
 }
 
 #[cfg(test)]

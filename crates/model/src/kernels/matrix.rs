@@ -96,6 +96,12 @@ impl<'a> MatMut<'a> {
         (0..self.cols).step_by(width.max(1)).map(part).collect()
     }
 
+    /// `count` columns from `start` on.
+    pub(crate) fn columns(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.cols, "columns {start}..{} of {}", start + count, self.cols);
+        self.part(start, self.rows, count)
+    }
+
     fn part(&self, offset: usize, rows: usize, cols: usize) -> Self {
         Self { data: self.data.wrapping_add(offset), rows, cols, ..*self }
     }

@@ -263,3 +263,61 @@ fn inputs_that_do_not_fit_are_refused() {
     assert!(model.cross_entropy_sum(states.clone(), &[1, 23], &[1.0, 1.0]).unwrap_err().to_string().contains("token 23"));
     assert!(model.cross_entropy_sum(states, &[1], &[1.0]).is_err());
 }
+
+/// Random values, the same for the same seed.
+fn random(seed: u32, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|at| ((seed as usize * 97 + at) as f32 * 0.7).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+#[test]
+fn an_adapter_has_the_gradients_of_its_definition() {
+    let device = Device::flex().autodiff();
+    let leaf = |seed, shape| random(seed, shape, &device).require_grad();
+    let (x, a, b) = (leaf(1, [5, 6]), leaf(2, [6, 2]), leaf(3, [2, 3]));
+    let (w, slope) = (random(4, [6, 9], &device), random(5, [5, 9], &device));
+    let gradients = |y: Tensor<2>| {
+        let mut found = (y * slope.clone()).sum().backward();
+        [&x, &a, &b].map(|leaf| leaf.grad_remove(&mut found).unwrap().try_into_vec_as::<f32>().unwrap())
+    };
+    let input = Input::from(x.clone());
+    let ours = input.adapted(input.linear(w.clone()), a.clone(), b.clone(), ops::Place { column: 4, scale: 1.5 });
+    let delta = x.clone().matmul(a.clone()).matmul(b.clone()) * 1.5;
+    let plain = x.clone().matmul(w) + Tensor::cat(vec![Tensor::zeros([5, 4], &device), delta, Tensor::zeros([5, 2], &device)], 1);
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs()));
+    let values = |y: &Tensor<2>| y.clone().without_autodiff().try_into_vec_as::<f32>().unwrap();
+    assert!(near(&values(&ours), &values(&plain)));
+    for (ours, plain) in gradients(ours).iter().zip(gradients(plain)) {
+        assert!(ours.len() == plain.len() && near(ours, &plain), "{ours:?} instead of {plain:?}");
+    }
+}
+
+#[test]
+fn keeping_less_changes_no_bit() {
+    let device = Device::flex().autodiff();
+    let biased = ModelConfig { qkv_bias: true, ..tiny() };
+    for (config, targets) in
+        [(tiny(), Target::ALL.to_vec()), (biased, vec![Target::Query, Target::Value, Target::Down]), (ornate(), Target::ALL.to_vec())]
+    {
+        let spec = crate::lora::LoraSpec { rank: 2, scale: 0.5, targets };
+        let mut model = CausalLm::init(&config, 9, &device).unwrap().with_lora(&spec, 3, &device).unwrap();
+        for (index, layer) in model.layers.iter_mut().enumerate() {
+            layer.lora.as_mut().unwrap().randomize(|shape| random(index as u32, shape, &device));
+        }
+        let layout = SequenceLayout::flat(&[7, 4]);
+        let leaf = random(8, [11, 16], &device).require_grad();
+        let of = |keep| {
+            let x = (0..2).fold(leaf.clone(), |x, index| model.layer(index, x, &layout, None, keep));
+            let mut gradients = (x * random(6, [11, 16], &device)).sum().backward();
+            let mut all = vec![leaf.grad_remove(&mut gradients).unwrap().try_into_vec_as::<f32>().unwrap()];
+            for layer in &model.layers {
+                let factors = Target::ALL.into_iter().filter_map(|target| layer.lora.as_ref().unwrap().factors(target)).flatten();
+                all.extend(factors.map(|factor| factor.grad_remove(&mut gradients).unwrap().try_into_vec_as::<f32>().unwrap()));
+            }
+            all
+        };
+        let (less, more) = (of(Keep::Less), of(Keep::More));
+        assert!(less.iter().all(|gradient| gradient.iter().any(|value| *value != 0.0)));
+        assert_eq!(less, more);
+    }
+}
