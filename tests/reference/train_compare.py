@@ -7,6 +7,8 @@
     python tests/reference/train_compare.py OUT trl                      # TRL's SFTTrainer with assistant-only loss
     python tests/reference/train_compare.py OUT one-thread               # the plain loop on one thread,
     python tests/reference/train_compare.py OUT sdpa                     # with fused attention,
+    python tests/reference/train_compare.py OUT exact-norm               # with a gradient norm that is summed in float64,
+    python tests/reference/train_compare.py OUT padding                  # without the gradient that transformers leaves out,
     python tests/reference/train_compare.py OUT float64                  # and in float64 throughout
     python tests/reference/train_compare.py OUT spread                   # how far each kept curve is from the float64 one
 
@@ -40,8 +42,12 @@ def exact_norm(norm, hidden):
     return norm.weight * (hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon))
 
 
-def load(dtype=torch.float32, attention="eager"):
+def load(dtype=torch.float32, attention="eager", kept_padding=False):
     model = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=dtype, attn_implementation=attention)
+    if not kept_padding:
+        # transformers gives the embedding of the padding token no gradient. Here that token ends every turn too, is read as
+        # such, and the loss depends on its embedding.
+        model.get_input_embeddings().padding_idx = None
     if config["lora"]:
         from peft import PeftModel
 
@@ -58,7 +64,17 @@ def optimizer_of(model):
     return torch.optim.AdamW(groups, lr=config["learning_rate"], betas=config["betas"], eps=config["eps"])
 
 
-def plain_loop(**how):
+def clip_exactly(parameters, limit):
+    """As clip_grad_norm_, which sums up a float32 embedding's millions of squares in float32."""
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = torch.stack([parameter.grad.double().norm() for parameter in parameters]).norm()
+    factor = (limit / (norm + 1e-6)).clamp(max=1.0).item()
+    for parameter in parameters:
+        parameter.grad.mul_(factor)
+    return norm
+
+
+def plain_loop(clip_by=torch.nn.utils.clip_grad_norm_, **how):
     model = load(**how)
     optimizer = optimizer_of(model)
     losses, norms = [], []
@@ -74,7 +90,7 @@ def plain_loop(**how):
         losses_of_tokens = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
         loss = (losses_of_tokens * weights[:, 1:].flatten()).sum() / trained
         loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"]).item())
+        norms.append(clip_by(model.parameters(), config["grad_clip"]).item())
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
@@ -179,7 +195,15 @@ def spread():
 
 if sys.argv[2] == "spread":
     sys.exit(spread())
-ways = {"plain": plain_loop, "trl": trl, "one-thread": one_thread, "sdpa": lambda: plain_loop(attention="sdpa"), "float64": float64}
+ways = {
+    "plain": plain_loop,
+    "trl": trl,
+    "one-thread": one_thread,
+    "sdpa": lambda: plain_loop(attention="sdpa"),
+    "padding": lambda: plain_loop(kept_padding=True),
+    "exact-norm": lambda: plain_loop(clip_by=clip_exactly),
+    "float64": float64,
+}
 losses, norms = ways[sys.argv[2]]()
 (folder / f"curve-{sys.argv[2]}.json").write_text(json.dumps([losses, norms]))
 assert len(losses) == len(norms) == len(run["curve"]), (len(losses), len(norms), len(run["curve"]))
