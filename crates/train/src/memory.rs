@@ -92,7 +92,7 @@ impl MemoryEstimate {
     /// [`TrainError::Memory`] with the numbers and what would help.
     pub fn check(&self, config: &SftConfig, available: Option<u64>) -> Result<()> {
         let loaded = format!("; the weights with {} MB are loaded", mb(self.weights));
-        self.refuse(config, self.total() - self.weights, available, &loaded)
+        self.refuse(config, self.total() - self.weights, available, &loaded, 0)
     }
 
     /// Refuses a run that would not fit into `available` bytes, of which the weights have taken none yet.
@@ -100,22 +100,24 @@ impl MemoryEstimate {
     /// # Errors
     /// As [`check`](Self::check).
     pub fn check_before_loading(&self, config: &SftConfig, available: Option<u64>) -> Result<()> {
-        self.refuse(config, self.total(), available, &format!(", weights {}", mb(self.weights)))
+        self.refuse(config, self.total(), available, &format!(", weights {}", mb(self.weights)), self.weights)
     }
 
-    fn refuse(&self, config: &SftConfig, needed: u64, available: Option<u64>, weights: &str) -> Result<()> {
+    /// `least` is what no setting takes away from what is needed.
+    fn refuse(&self, config: &SftConfig, needed: u64, available: Option<u64>, weights: &str, least: u64) -> Result<()> {
         let Some(available) = available.filter(|available| needed > *available) else { return Ok(()) };
         let mut hints = Vec::new();
-        if config.lora.is_none() {
+        let hopeless = least > available;
+        if config.lora.is_none() && !hopeless {
             hints.push("set lora to train adapters alone");
         }
-        if !config.activation_checkpointing && self.activations > 0 {
+        if !config.activation_checkpointing && self.activations > 0 && !hopeless {
             hints.push("set activation_checkpointing = true");
         }
-        if self.activations > 0 {
+        if self.activations > 0 && !hopeless {
             hints.push("lower micro_batch_tokens or max_length");
         }
-        hints.push("take a smaller student");
+        hints.push(if hopeless { "take a smaller student, for no setting makes the weights smaller" } else { "take a smaller student" });
         Err(TrainError::Memory {
             needed_mb: mb(needed),
             available_mb: mb(available),
@@ -205,6 +207,9 @@ mod tests {
         let error = least.check_before_loading(&config, Some(least.total() - 1)).unwrap_err().to_string();
         assert!(error.contains(&format!("weights {}", full.weights >> 20)), "{error}");
         least.check_before_loading(&config, Some(least.total())).unwrap();
+        // Where the weights alone do not fit, no setting is named.
+        let error = least.check_before_loading(&config, Some(least.weights - 1)).unwrap_err().to_string();
+        assert!(error.contains("no setting") && !error.contains("set lora"), "{error}");
         let lent = SftConfig { device: "cuda".into(), ..config.clone() };
         assert_eq!(MemoryEstimate::at_least(&lent, &model).total(), full.weights);
 
@@ -212,6 +217,10 @@ mod tests {
         assert!(MemoryEstimate::of_run(&less, &model, 1024, 2).activations * 4 < full.activations);
         let lora = SftConfig { lora: Some(LoraConfig::default()), ..less };
         let small = MemoryEstimate::of_run(&lora, &model, 1024, 2);
+        // Without dropout the merged projections are made again.
+        let of = |dropout| SftConfig { lora: Some(LoraConfig { dropout, ..LoraConfig::default() }), ..config.clone() };
+        let [less, more] = [0.0, 0.1].map(|dropout| MemoryEstimate::of_run(&of(dropout), &model, 1024, 2).activations);
+        assert!(less < more);
         assert!(small.optimizer + small.gradients < full.weights / 4, "{small:?}");
         assert!(!small.check(&lora, Some(1 << 20)).unwrap_err().to_string().contains("set "));
     }

@@ -84,7 +84,12 @@ impl<'a> Renderer<'a> {
             trained.push(start..start + turn.len());
         }
         if trained.is_empty() {
-            return Err("it has no assistant message, so nothing would be trained".into());
+            let roles: Vec<&str> = sample.messages.iter().map(|message| message.role.as_str()).collect();
+            return Err(format!(
+                "it has no assistant message with text, so nothing would be trained (its roles: {}); leave the sample out, or name the \
+                 role of what is to be learned `assistant`",
+                if roles.is_empty() { "none".to_owned() } else { roles.join(", ") }
+            ));
         }
         Ok(RenderedText { text, trained, factors })
     }
@@ -125,7 +130,7 @@ impl<'a> Renderer<'a> {
                 let last = tokenizer.decode(&tokens[end..=end], false).unwrap_or_default();
                 return Err(refuse(format!(
                     "an assistant turn ends with {last:?}, which is no special token of the tokenizer, so the student would \
-                     never learn to stop"
+                     never learn to stop; let the chat template end each turn with one, as ChatML does with <|im_end|>"
                 )));
             }
         }

@@ -57,7 +57,13 @@ pub(crate) fn run(args: &Args) -> Done {
     let places = Places { output: &args.out, work: Some(&work) };
     let done = train(config, student, &samples, &held_out, places, &mut watch);
     watch.bar.finish_and_clear();
-    let (_, report) = done.map_err(|error| failure(&error, args))?;
+    let (_, report) = done.map_err(|error| {
+        // A run that was refused leaves nothing; a folder that holds anything stays.
+        for folder in [work.join("checkpoints"), work.clone(), args.out.clone()] {
+            let _ = std::fs::remove_dir(folder);
+        }
+        failure(&error, args)
+    })?;
     let checkpoints = work.join("checkpoints");
     if args.keep_checkpoints && checkpoints.exists() {
         let kept = args.out.join("checkpoints");
