@@ -42,6 +42,18 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
     {
         return DIFFERENT;
     }
+    // `x = 2 or x = −3` gives two values of one letter, which are no point.
+    let point = |e: &Expr| matches!(e, Expr::Tuple(_));
+    let values = |e: &Expr| match e {
+        Expr::Union(v) | Expr::List(v) => {
+            let bound = v.iter().any(|x| matches!(x, Expr::Relation(_, rels) if rels.iter().any(|rel| *rel != Rel::Eq)));
+            !bound && !indexed(e) && unknowns(e).is_some_and(|names| names.len() == 1)
+        }
+        _ => false,
+    };
+    if point(gold) && values(prediction) || values(gold) && point(prediction) {
+        return DIFFERENT;
+    }
     let counted = (counted(gold, prediction), counted(prediction, gold));
     let (gold, prediction) = (&simplify(counted.0.as_ref().unwrap_or(gold)), &simplify(counted.1.as_ref().unwrap_or(prediction)));
     if gold == prediction {
@@ -59,6 +71,11 @@ pub(super) fn answers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         });
     }
     written_alike(gold, prediction, cx)
+}
+
+/// Whether the letters of a list carry an index, `x_1 = 2, x_2 = 3`.
+fn indexed(e: &Expr) -> bool {
+    e.variables().iter().any(|name| name.contains('_'))
 }
 
 /// Whether an answer has more than one value.
@@ -325,7 +342,7 @@ fn collections(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
         (Expr::Matrix(m), other) | (other, Expr::Matrix(m)) => {
             let vector = m.len() == 1 || m.first().is_some_and(|r| r.len() == 1);
             match other {
-                Expr::Tuple(v) | Expr::List(v) | Expr::Bracket(_, _, v) if vector => {
+                Expr::Tuple(v) | Expr::List(v) | Expr::Bracket(true, true, v) if vector => {
                     let m = m.concat();
                     if matches!(gold, Expr::Matrix(_)) { pairwise(&m, v) } else { pairwise(v, &m) }
                 }

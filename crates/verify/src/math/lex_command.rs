@@ -39,7 +39,8 @@ impl<'a> Lexer<'a> {
         self.at = from;
         self.run(to)?;
         self.nesting -= 1;
-        self.at = after;
+        // `\rm 9.5`: a numeral that begins in the argument may end behind it.
+        self.at = self.at.max(after);
         self.text_mode = outer;
         Ok(())
     }

@@ -34,7 +34,7 @@ impl<'a> Lexer<'a> {
         &self.src[start..self.at]
     }
 
-    pub(super) fn number(&mut self, end: usize) {
+    pub(super) fn number(&mut self) {
         if let Some(clock) = self.clock() {
             self.push(clock);
             return;
@@ -64,7 +64,6 @@ impl<'a> Lexer<'a> {
         let repeat = if text.contains('.') { self.repeating() } else { "" };
         let exp = self.exponent();
         let dots = text.contains('.') && repeat.is_empty() && self.ellipsis();
-        debug_assert!(self.at <= end || end == self.src.len());
         self.push(Tok::Num { text, repeat, exp, dots });
     }
 

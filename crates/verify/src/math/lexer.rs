@@ -156,8 +156,8 @@ impl<'a> Lexer<'a> {
                     self.space = true;
                     self.at += c.len_utf8();
                 }
-                '0'..='9' => self.number(end),
-                '.' if self.byte(1).is_ascii_digit() => self.number(end),
+                '0'..='9' => self.number(),
+                '.' if self.byte(1).is_ascii_digit() => self.number(),
                 '.' if self.rest().starts_with("...") => {
                     self.at += 3;
                     self.push(Tok::Name("…".into()));

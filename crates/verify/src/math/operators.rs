@@ -13,7 +13,7 @@ use super::numeric::{approximate, evaluate};
 use super::real::Real;
 use super::scalar::{Outcome, sample, scalar_equal};
 use super::scripts::{FROM_ABOVE, FROM_BELOW};
-use super::series::{converges, within};
+use super::series::{converges, distinguishable, within};
 use super::work::Work;
 use crate::Proof;
 
@@ -190,6 +190,7 @@ pub(super) fn power_of_two(k: u32) -> BigInt {
 
 /// Whether `f` at two points near `a`, on both sides, is as near to `value` as a limit would be.
 fn tends(variable: &Expr, a: &Expr, f: &Expr, value: &Expr, work: &Work) -> Option<()> {
+    distinguishable(value, work)?;
     let infinite = a.infinite_sign();
     let (a, sides): (&Expr, &[i64]) = match (infinite, a) {
         (Some(true), _) => (a, &[1]),
@@ -208,16 +209,20 @@ fn tends(variable: &Expr, a: &Expr, f: &Expr, value: &Expr, work: &Work) -> Opti
             let step = Expr::rational(step * BigInt::from(*side));
             let place = if infinite.is_some() { step } else { a.clone().minus(step.neg()) };
             let near = substitute(f, variable, &place);
-            let seen = evaluate::<Ball>(&near, &sample(1, false), work)?;
-            if let Some(positive) = value.infinite_sign() {
-                let bound = Ball::rational(&BigRational::from_integer(power_of_two(20)))?;
-                let height = if positive { seen.re } else { seen.re.neg() };
-                (height.sub(&bound).sign()? > 0).then_some(())?;
-                continue;
+            // Where letters are left, at two places.
+            let letters = !near.variables().is_empty() || !value.variables().is_empty();
+            for point in if letters { &[1, 3][..] } else { &[1] } {
+                let seen = evaluate::<Ball>(&near, &sample(*point, false), work)?;
+                if let Some(positive) = value.infinite_sign() {
+                    let bound = Ball::rational(&BigRational::from_integer(power_of_two(20)))?;
+                    let height = if positive { seen.re } else { seen.re.neg() };
+                    (height.sub(&bound).sign()? > 0).then_some(())?;
+                    continue;
+                }
+                let wanted = evaluate::<Ball>(value, &sample(*point, false), work)?;
+                (seen.im.is_none() && wanted.im.is_none()).then_some(())?;
+                within(&seen.re.sub(&wanted.re), k * 7 / 15)?;
             }
-            let wanted = evaluate::<Ball>(value, &sample(1, false), work)?;
-            (seen.im.is_none() && wanted.im.is_none()).then_some(())?;
-            within(&seen.re.sub(&wanted.re), k * 7 / 15)?;
         }
     }
     Some(())

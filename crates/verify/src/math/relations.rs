@@ -1,6 +1,6 @@
 //! Equations and inequalities: the same solutions, shown by proportional sides.
 
-use num_traits::{Signed, ToPrimitive};
+use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::ast::{Expr, Func, Rel};
 use super::compare::Context;
@@ -55,6 +55,11 @@ fn fraction(e: &Expr, cx: &Context<'_>) -> (Expr, Expr) {
 
 /// Whether two functions are a constant multiple of each other, and that constant's sign where it is known.
 fn proportional(a: &Expr, b: &Expr, cx: &Context<'_>) -> Outcome {
+    // `1 = 1` holds everywhere, which no other equation says.
+    let nothing = |e: &Expr| exact(e, cx.work).is_some_and(|q| q.is_zero());
+    if nothing(a) || nothing(b) {
+        return if nothing(a) && nothing(b) { Outcome::Unknown } else { Outcome::Different(Proof::Exact) };
+    }
     let mut agreed = 0;
     for index in 0..24 {
         match cross(a, b, index, cx) {
@@ -72,6 +77,9 @@ fn proportional(a: &Expr, b: &Expr, cx: &Context<'_>) -> Outcome {
     for k in 1..5 {
         let (Some(a0), Some(b0), Some(ak), Some(bk)) = (value(a, 0), value(b, 0), value(a, k), value(b, k)) else { continue };
         if a0.im.is_some() || b0.im.is_some() || ak.im.is_some() || bk.im.is_some() {
+            continue;
+        }
+        if [&a0, &b0, &ak, &bk].iter().any(|v| !matches!(v.re.sign(), Some(1 | -1))) {
             continue;
         }
         let (left, right) = (a0.re.mul(&bk.re), ak.re.mul(&b0.re));

@@ -37,6 +37,11 @@ pub(super) fn repaired(s: &str) -> Cow<'_, str> {
     if escaped_twice(&out) {
         out = Cow::Owned(out.replace("\\\\", "\\"));
     }
+    for (from, to) in [("per cent", "percent"), ("pour cent", "pourcent")] {
+        if out.contains(from) && !out.contains("per cents") {
+            out = Cow::Owned(out.replace(from, to));
+        }
+    }
     if let Some(mended) = letter_times(&out) {
         out = Cow::Owned(mended);
     }

@@ -59,8 +59,9 @@ fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractO
         // `x² = 36` in a sentence, where a value was asked for.
         if !gold.contains(['=', '<', '>', '≡'])
             && !gold.contains("\\equiv")
-            && let Some((_, value)) = found.text.rsplit_once('=')
+            && let Some((left, value)) = found.text.rsplit_once('=')
             && reads_as_value(value)
+            && gives_value(left, value, has_word(sentence))
         {
             readings.push(value.to_owned());
         }
@@ -90,6 +91,25 @@ fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractO
         }
     }
     readings
+}
+
+/// A word in letters alone, so that more is said than a formula.
+fn has_word(sentence: &str) -> bool {
+    is_prose(sentence) || sentence.split_whitespace().any(|word| word.len() >= 4 && word.bytes().all(|b| b.is_ascii_alphabetic()))
+}
+
+/// Whether what stands before the last `=` leads to the value after it: not where it lists other values (`x = 2 or x = 3`), and
+/// without words around it not where it is an equation between unknowns (`3x + 4y = 12`).
+fn gives_value(left: &str, value: &str, prose: bool) -> bool {
+    const SEPARATORS: [&str; 10] = [",", ";", " or", " and", "\\lor", "\\vee", "\\text", "或", "和", "\\\\"];
+    let listed = left.split_once('=').is_some_and(|(_, rest)| SEPARATORS.iter().any(|separator| rest.contains(separator)));
+    let unknown = |c: char| c.is_ascii_alphabetic() && !value.contains(c);
+    let mut command = false;
+    let equation = left.chars().any(|c| {
+        command = c == '\\' || command && c.is_ascii_alphabetic();
+        !command && unknown(c)
+    });
+    !listed && (prose || !equation)
 }
 
 /// "True" at the end of a sentence says something of its subject, which is the answer only where no statement is.

@@ -14,7 +14,18 @@ use crate::Proof;
 pub(super) fn residue_equal(class: &[Expr], plain: &Expr, cx: &Context<'_>) -> Outcome {
     let written = scalar_equal(&class[0], plain, cx.work);
     if written.is_equal() {
-        return written;
+        // `a mod b` is `a` only for some values of the letters.
+        let closed = class.iter().all(|e| e.variables().is_empty());
+        // `7 mod 3` is 1.
+        let reduced = match (exact(&class[0], cx.work), exact(&class[1], cx.work)) {
+            (Some(a), Some(m)) => a < m.abs(),
+            _ => true,
+        };
+        return match (closed, reduced) {
+            (true, true) => written,
+            (true, false) => Outcome::Different(Proof::Exact),
+            _ => Outcome::Unknown,
+        };
     }
     let parts = (exact(&class[0], cx.work), exact(&class[1], cx.work), exact(plain, cx.work));
     match parts {

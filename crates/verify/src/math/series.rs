@@ -22,11 +22,20 @@ pub(super) fn within(x: &Ball, bits: u32) -> Option<()> {
     (radius.sub(x).sign()? > 0 && radius.add(x).sign()? > 0).then_some(())
 }
 
+/// Whether a value is zero, infinite, or not so near to zero that a limit found to some digits cannot be told from it.
+pub(super) fn distinguishable(value: &Expr, work: &Work) -> Option<()> {
+    let size = if value.infinite_sign().is_some() { return Some(()) } else { evaluate::<Ball>(value, &sample(1, false), work)?.re };
+    let least = Ball::rational(&BigRational::new(BigInt::one(), power_of_two(10)))?;
+    let clear = size.sub(&least).sign() == Some(1) || size.add(&least).sign() == Some(-1);
+    (clear || size.sign() == Some(0)).then_some(())
+}
+
 /// Whether a series from `low` to infinity comes to `value`.
 pub(super) fn converges(low: &Expr, body: &Expr, value: &Expr, work: &Work) -> Option<()> {
     let Expr::Relation(sides, rels) = low else { return None };
     let ([index, Expr::Num(from)], [Rel::Eq]) = (&sides[..], &rels[..]) else { return None };
     let from = from.value.to_integer().to_i64()?;
+    distinguishable(value, work)?;
     let term = |k: i64| {
         let term = evaluate::<Ball>(&substitute(body, index, &Expr::int(from + k)), &sample(1, false), work)?;
         term.im.is_none().then_some(term.re)

@@ -195,7 +195,8 @@ pub(super) fn real_set(e: &Expr, cx: &Context<'_>) -> Option<RealSet> {
     match e {
         Expr::Const(Const::Reals) => Some(RealSet::of(vec![Piece::line()])),
         Expr::Const(Const::Empty) => Some(RealSet::of(Vec::new())),
-        Expr::Tuple(v) if v.len() == 2 => Some(RealSet::of(vec![Piece::new(v[0].clone(), v[1].clone(), false, false)])),
+        // `(0, 0)` is a point.
+        Expr::Tuple(v) if v.len() == 2 && v[0] != v[1] => Some(RealSet::of(vec![Piece::new(v[0].clone(), v[1].clone(), false, false)])),
         Expr::Bracket(l, r, v) if v.len() == 2 => Some(RealSet::of(vec![Piece::new(v[0].clone(), v[1].clone(), *l, *r)])),
         Expr::Set(v) if v.iter().all(Expr::is_scalar) => RealSet::of(v.iter().map(Piece::point).collect()).normalise(cx),
         Expr::Union(v) => RealSet::union(v.iter().map(|x| real_set(x, cx)).collect::<Option<_>>()?, cx),
@@ -222,7 +223,7 @@ pub(super) fn real_set(e: &Expr, cx: &Context<'_>) -> Option<RealSet> {
             // The letter is bound: another would do.
             Some(RealSet { variable: None, ..conjunction(&all, cx)? })
         }
-        Expr::List(v) => conjunction(v, cx),
+        Expr::List(v) if v.iter().all(|x| matches!(x, Expr::Relation(..))) => conjunction(v, cx),
         Expr::Relation(sides, rels) => relation_set(sides, rels, cx),
         _ => None,
     }

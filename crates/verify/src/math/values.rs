@@ -195,6 +195,11 @@ fn words_overlap(a: &str, b: &str) -> bool {
 }
 
 fn percents(g: &Measured, p: &Measured, cx: &Context<'_>) -> Outcome {
+    // Either sign may be left out, but not one for the other.
+    let other = if g.percent { p } else { g };
+    if g.percent != p.percent && (other.degrees || other.unit.as_ref().is_some_and(|unit| !unit.is_none())) {
+        return Outcome::Different(Proof::Structural);
+    }
     let hundredth = |e: &Expr| Expr::Percent(Box::new(e.clone()));
     if g.percent && p.percent {
         return numbers_equal(&g.value, &p.value, cx);
@@ -273,7 +278,8 @@ pub(super) fn numbers_equal(gold: &Expr, prediction: &Expr, cx: &Context<'_>) ->
         // A shorter decimal, or one digit in all, says too little; a longer one needs a gold that looks rounded.
         let enough = match &p {
             Some((_, other_half, more)) => *other_half < half && (digits >= 3 || digits == 2 && *more >= 5 && near),
-            None => digits >= 2,
+            // `0.67` for 2/3, but not `4.5` for 2√5.
+            None => digits >= 3 || digits == 2 && half <= BigRational::new(BigInt::one(), BigInt::from(200)),
         };
         if enough && within(prediction, &value, &half, cx) {
             return Outcome::Equal(Proof::Numeric);

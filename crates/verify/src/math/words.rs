@@ -243,8 +243,15 @@ pub(super) fn plain_text(cleaned: &str) -> String {
             c => out.extend(c.to_lowercase()),
         }
     }
-    let words: Vec<&str> = out.split_whitespace().filter(|w| !matches!(*w, "the" | "a" | "an" | "la" | "le" | "les")).collect();
-    words.join(" ")
+    let words: Vec<&str> = out.split_whitespace().collect();
+    // The A of `A, C` is a choice, not an article.
+    let article = |at: usize| match words[at] {
+        "the" | "an" | "la" | "le" | "les" => true,
+        "a" => words.get(at + 1).is_some_and(|next| next.chars().count() > 1),
+        _ => false,
+    };
+    let kept: Vec<&str> = (0..words.len()).filter(|at| !article(*at)).map(|at| words[at]).collect();
+    kept.join(" ")
 }
 
 fn between_digits(before: &str, after: &str) -> bool {
