@@ -3,6 +3,8 @@
 python3 native.py make smollm2|qwen FOLDER          random weights of SmolLM2-135M's or Qwen2.5-1.5B's shape, fixed seed
 python3 native.py tokens FOLDER TOKENIZER SAMPLES STEPS ROWS LEN      real text as tokens for `gpu train`
 python3 native.py train FOLDER STEPS ROWS LEN MICRO_ROWS              PyTorch's run on the same tokens, after `gpu train`
+python3 native.py adapters smollm2|qwen FOLDER                        adapters of rank 16 for `gpu lora`, B zero
+python3 native.py lora smollm2|qwen FOLDER STEPS ROWS LEN MICRO_ROWS  peft's run on the same tokens, after `gpu lora`
 python3 native.py generate smollm2|qwen FOLDER PROMPTS LENGTH NEW BATCH   transformers' generate, after `gpu generate`
 python3 native.py folder smollm2|qwen FOLDER TOKENIZER SAMPLES PROMPTS LENGTH   the same weights as a Hugging Face folder in bf16,
                                                       with prompts.jsonl: pieces of real texts, LENGTH tokens each
@@ -107,13 +109,56 @@ def flops_per_token(c, length):
     return 6 * weights + c.num_hidden_layers * 6 * c.num_attention_heads * dim * length
 
 
+RANK, ALPHA = 16, 32
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def widths(c):
+    dim = c.hidden_size // c.num_attention_heads
+    d, inner, q, kv = c.hidden_size, c.intermediate_size, c.num_attention_heads * dim, c.num_key_value_heads * dim
+    return [(d, q), (d, kv), (d, kv), (q, d), (d, inner), (d, inner), (inner, d)]
+
+
+def adapters(kind, folder):
+    rng, c = np.random.default_rng(11), CONFIGS[kind]
+    with open(Path(folder) / "adapters.bin", "wb") as file:
+        for _ in range(c.num_hidden_layers):
+            for inputs, outputs in widths(c):
+                rng.uniform(-1 / inputs**0.5, 1 / inputs**0.5, (inputs, RANK)).astype("float32").tofile(file)
+                np.zeros((RANK, outputs), dtype="float32").tofile(file)
+
+
+def lora(kind, folder, steps, rows, length, micro):
+    from peft import LoraConfig, get_peft_model
+
+    model = build(kind, torch.bfloat16)
+    model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS)).train()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    values, at = np.fromfile(Path(folder) / "adapters.bin", dtype="float32"), 0
+    named = dict(model.named_parameters())
+    for layer in range(CONFIGS[kind].num_hidden_layers):
+        for target, (inputs, outputs) in zip(TARGETS, widths(CONFIGS[kind])):
+            block = "self_attn" if target[0] in "qkvo" else "mlp"
+            name = f"base_model.model.model.layers.{layer}.{block}.{target}.lora_A.default.weight"
+            named[name].data.copy_(torch.from_numpy(values[at: at + inputs * RANK].reshape(inputs, RANK).T.copy()))
+            at += RANK * (inputs + outputs)
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": 0.1}]
+    compare(kind, folder, model, groups, steps, rows, length, micro)
+
+
 def train(folder, steps, rows, length, micro):
-    folder = Path(folder)
-    curve = np.loadtxt(folder / "curve.txt")
     model = build("smollm2", torch.float32).train()
     decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim >= 2 and "embed" not in n)]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    compare("smollm2", folder, model, groups, steps, rows, length, micro)
+
+
+def compare(kind, folder, model, groups, steps, rows, length, micro):
+    folder = Path(folder)
+    curve = np.loadtxt(folder / "curve.txt")
     optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
     data = torch.from_numpy(np.fromfile(folder / "tokens.bin", dtype="int32").reshape(-1, rows, length + 1)[:steps].astype("int64"))
     rates = np.fromfile(folder / "rates.bin", dtype="float32")
@@ -140,7 +185,7 @@ def train(folder, steps, rows, length, micro):
     difference = np.abs(curve[:steps, 0] - np.array(losses))
     relative = np.abs(curve[:steps, 1] / np.array([float(n) for n in norms]) - 1)
     rate = lambda seconds: rows * length / statistics.median(seconds[steps // 2:])
-    flops = flops_per_token(CONFIGS["smollm2"], length)
+    flops = flops_per_token(CONFIGS[kind], length)
     ours, theirs = rate(list(curve[:, 2])), rate(times)
     print(json.dumps(dict(
         steps=steps, mean_loss_difference=float(difference.mean()), largest_loss_difference=float(difference.max()),
@@ -238,4 +283,4 @@ def program(folder, replies, new, batch):
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
     rest = [int(x) if x.isdigit() else x for x in rest]
-    {"make": make, "tokens": tokens, "train": train, "generate": generate, "folder": folder, "program": program}[name](*rest)
+    {"make": make, "tokens": tokens, "train": train, "adapters": adapters, "lora": lora, "generate": generate, "folder": folder, "program": program}[name](*rest)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures training and generation on the first GPU beside PyTorch and transformers; needs python3 with torch,
-# transformers and tokenizers.
+# transformers, peft and tokenizers.
 #   tests/gpu/run.sh TOKENIZER_FOLDER SAMPLES.jsonl [WORK_FOLDER]
 # TOKENIZER_FOLDER holds SmolLM2's tokenizer files; SAMPLES.jsonl has {"prompt", "answer"} per line, some megabytes of them.
 # `BIN` may name a folder with the programs `gpu` and `potstill`, built elsewhere with the feature `cuda`.
@@ -20,6 +20,13 @@ python3 "$here/native.py" make qwen "$work/qwen"
 python3 "$here/native.py" tokens "$work/smollm2" "$tokenizer" "$samples" 100 16 1024
 "$gpu" train "$work/smollm2" 100 16 1024 16
 python3 "$here/native.py" train "$work/smollm2" 100 16 1024 16
+# Adapters; the larger shape takes the same tokens.
+cp "$work/smollm2"/{tokens,rates}.bin "$work/qwen"
+for kind in smollm2 qwen; do
+    python3 "$here/native.py" adapters "$kind" "$work/$kind"
+    "$gpu" lora "$work/$kind" 100 16 1024 8
+    python3 "$here/native.py" lora "$kind" "$work/$kind" 100 16 1024 8
+done
 for kind in smollm2 qwen; do
     "$gpu" generate "$work/$kind" 512 64 512 512
     python3 "$here/native.py" generate "$kind" "$work/$kind" 512 64 512 512

@@ -3,6 +3,8 @@
 //! `gpu train FOLDER STEPS ROWS LEN MICRO_ROWS`: `tokens.bin` (i32, `[steps, rows, len + 1]`) and `rates.bin` (f32 learning
 //! rates); writes `curve.txt` (loss, gradient norm, seconds, GPU memory per step) and `trained.bin`.
 //!
+//! `gpu lora FOLDER STEPS ROWS LEN MICRO_ROWS`: the same with adapters of rank 16 and scale 2 from `adapters.bin`.
+//!
 //! `gpu generate FOLDER PROMPTS PROMPT_TOKENS NEW_TOKENS BATCH`: `prompts.bin` (i32); writes `generated.bin`.
 
 #![allow(
@@ -17,7 +19,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use potstill_cuda::{AdamW, Batch, Decoder, Fed, Shape, Trainer};
+use potstill_cuda::{AdamW, Adapters, Batch, Decoder, Fed, Shape, Trainer};
 
 fn floats(path: &Path) -> Vec<f32> {
     std::fs::read(path).unwrap().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
@@ -51,10 +53,10 @@ fn shape(folder: &Path) -> Shape {
 }
 
 /// The parameters of a file, one after the other.
-fn parameters(folder: &Path, shape: &Shape) -> impl Iterator<Item = Vec<f32>> + use<> {
+fn parameters(file: &Path, sizes: Vec<usize>) -> impl Iterator<Item = Vec<f32>> + use<> {
     use std::io::Read;
-    let mut file = std::io::BufReader::with_capacity(1 << 22, std::fs::File::open(folder.join("parameters.bin")).unwrap());
-    shape.sizes().into_iter().map(move |size| {
+    let mut file = std::io::BufReader::with_capacity(1 << 22, std::fs::File::open(file).unwrap());
+    sizes.into_iter().map(move |size| {
         let mut bytes = vec![0; size * 4];
         file.read_exact(&mut bytes).unwrap();
         bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
@@ -63,25 +65,30 @@ fn parameters(folder: &Path, shape: &Shape) -> impl Iterator<Item = Vec<f32>> + 
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [mode, folder, numbers @ ..] = &arguments[..] else { panic!("train|generate FOLDER NUMBERS…") };
+    let [mode, folder, numbers @ ..] = &arguments[..] else { panic!("train|lora|generate FOLDER NUMBERS…") };
     let numbers: Vec<usize> = numbers.iter().map(|number| number.parse().unwrap()).collect();
     let numbers: [usize; 4] = numbers.try_into().expect("four numbers");
     match mode.as_str() {
-        "train" => train(Path::new(folder), numbers),
+        "train" => train(Path::new(folder), numbers, None),
+        "lora" => train(Path::new(folder), numbers, Some(Adapters { rank: 16, scale: 2.0, targets: [true; 7] })),
         "generate" => generate(Path::new(folder), numbers),
-        other => panic!("{other} is neither train nor generate"),
+        other => panic!("{other} is none of train, lora and generate"),
     }
 }
 
-fn train(folder: &Path, [steps, rows, len, micro]: [usize; 4]) {
+fn train(folder: &Path, [steps, rows, len, micro]: [usize; 4], adapters: Option<Adapters>) {
     let began = Instant::now();
     let shape = shape(folder);
-    let values: Vec<Vec<f32>> = parameters(folder, &shape).collect();
+    let values: Vec<Vec<f32>> = parameters(&folder.join("parameters.bin"), shape.sizes()).collect();
     let (tokens, rates) = (ints(&folder.join("tokens.bin")), floats(&folder.join("rates.bin")));
     // Matrices other than the embedding.
-    let decays: Vec<bool> =
-        shape.sizes().iter().enumerate().map(|(index, &size)| index > 0 && size > 4 * shape.hidden.max(shape.inner)).collect();
-    let mut trainer = Trainer::new(0, shape, &values, None).unwrap();
+    let of_adapters =
+        adapters.as_ref().map(|adapters| parameters(&folder.join("adapters.bin"), adapters.sizes(&shape)).collect::<Vec<_>>());
+    let decays: Vec<bool> = match &of_adapters {
+        Some(values) => vec![true; values.len()],
+        None => shape.sizes().iter().enumerate().map(|(index, &size)| index > 0 && size > 4 * shape.hidden.max(shape.inner)).collect(),
+    };
+    let mut trainer = Trainer::new(0, shape, &values, adapters.zip(of_adapters.as_deref()), None).unwrap();
     println!("model on the GPU after {:.2} s", began.elapsed().as_secs_f64());
     let starts = vec![0i32; micro * len];
     let selected: Vec<i32> = (0..(micro * len) as i32).collect();
@@ -129,7 +136,7 @@ fn generate(folder: &Path, [count, length, new, batch]: [usize; 4]) {
     let began = Instant::now();
     let shape = shape(folder);
     let capacity = length + new;
-    let source = parameters(folder, &shape);
+    let source = parameters(&folder.join("parameters.bin"), shape.sizes());
     let mut decoder = Decoder::new(0, shape, source, batch * capacity).unwrap();
     println!("load_seconds {:.3}", began.elapsed().as_secs_f64());
     let prompts = ints(&folder.join("prompts.bin"));

@@ -118,6 +118,11 @@ impl Matrix {
         Self { turned: !self.turned, ..self }
     }
 
+    /// The columns from `column` on, of elements of `size` bytes.
+    pub(crate) fn columns_after(self, column: usize, size: usize) -> Self {
+        Self { address: self.address + (column * size) as u64, ..self }
+    }
+
     pub(crate) fn step(self, step: usize) -> Self {
         Self { step, ..self }
     }
@@ -270,9 +275,24 @@ impl Gpu {
         a: Matrix,
         b: Matrix,
         c: Matrix,
-        (m, n, k): (usize, usize, usize),
+        sizes: (usize, usize, usize),
         wide: bool,
         add: bool,
+        batch: usize,
+    ) -> Result<()> {
+        self.scaled_product(1.0, a, b, c, sizes, [wide, add], batch)
+    }
+
+    /// As [`product`](Self::product), times a factor; `wide` and `add` stand together.
+    #[expect(clippy::too_many_arguments, reason = "a product has three matrices and three sizes")]
+    pub(crate) fn scaled_product(
+        &self,
+        factor: f32,
+        a: Matrix,
+        b: Matrix,
+        c: Matrix,
+        (m, n, k): (usize, usize, usize),
+        [wide, add]: [bool; 2],
         batch: usize,
     ) -> Result<()> {
         use blas_sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
@@ -281,7 +301,7 @@ impl Gpu {
         }
         let half = blas_sys::cudaDataType_t::CUDA_R_16BF;
         let result = if wide { blas_sys::cudaDataType_t::CUDA_R_32F } else { half };
-        let (one, beta) = (1.0f32, if add { 1.0f32 } else { 0.0f32 });
+        let beta = if add { 1.0f32 } else { 0.0f32 };
         let turn = |matrix: Matrix| if matrix.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
         // cuBLAS is column-major: it sees every matrix turned, so that cᵀ = bᵀ · aᵀ is asked for.
         // SAFETY: addresses and strides describe buffers of these sizes.
@@ -293,7 +313,7 @@ impl Gpu {
                 n as i32,
                 m as i32,
                 k as i32,
-                (&raw const one).cast::<c_void>(),
+                (&raw const factor).cast::<c_void>(),
                 b.address as *const c_void,
                 half,
                 b.stride as i32,

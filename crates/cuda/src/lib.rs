@@ -14,7 +14,7 @@ mod train;
 
 pub use decode::{Decoder, Draw, Fed};
 pub use shape::Shape;
-pub use train::{AdamW, Batch, Trainer};
+pub use train::{AdamW, Adapters, Batch, Moments, Trainer};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]

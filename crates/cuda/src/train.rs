@@ -1,9 +1,16 @@
 //! A training step: forward and backward pass over micro-batches, gradients added up, AdamW.
 
+mod adapters;
+mod arena;
 mod attention;
 mod room;
 
-use self::room::Room;
+pub use self::adapters::Adapters;
+use self::{
+    adapters::{DOWN, GATE_UP, OUTPUT, QKV, Side},
+    arena::Arena,
+    room::Room,
+};
 use crate::gpu::{Buffer, Gpu, Matrix, args};
 use crate::shape::Shape;
 use crate::{Error, Result};
@@ -54,64 +61,75 @@ pub struct AdamW {
 pub struct Trainer {
     gpu: Gpu,
     shape: Shape,
-    /// Where each parameter stands in the arenas, and how long it is.
-    places: Vec<(usize, usize)>,
-    values: Buffer,
+    base: Arena,
+    /// With adapters they alone are trained.
+    adapters: Option<(Adapters, Arena)>,
+    /// One of each for every element that is trained.
     first: Buffer,
     second: Buffer,
     gradients: Buffer,
-    half: Buffer,
     angles: Buffer,
     parts: Buffer,
-    total: usize,
+    /// Where the gradient of a frozen norm goes.
+    unread: Buffer,
     room: Option<Room>,
 }
 
+/// First and second moments of every trained parameter.
+pub type Moments<'a> = (&'a [Vec<f32>], &'a [Vec<f32>]);
+
 impl Trainer {
-    /// Takes a model's parameters, in the order of [`Shape`], to GPU `number`, and its moments if it goes on.
+    /// Takes a model's parameters, in the order of [`Shape`], to GPU `number`, and its moments if it goes on. With adapters
+    /// and their parameters the model is frozen and they are trained.
     ///
     /// # Errors
     /// When the shape is not supported, a size is wrong, there is no such GPU, or it has too little memory.
-    pub fn new(number: usize, shape: Shape, values: &[Vec<f32>], moments: Option<(&[Vec<f32>], &[Vec<f32>])>) -> Result<Self> {
+    pub fn new(
+        number: usize,
+        shape: Shape,
+        values: &[Vec<f32>],
+        adapters: Option<(Adapters, &[Vec<f32>])>,
+        moments: Option<Moments<'_>>,
+    ) -> Result<Self> {
         shape.check()?;
-        let sizes = shape.sizes();
-        let found: Vec<usize> = values.iter().map(Vec::len).collect();
-        if found != sizes {
-            return Err(Error::Input(format!("the model has parameters of {sizes:?} elements, but {found:?} were given")));
-        }
         let gpu = Gpu::new(number, shape.dim, shape.group())?;
-        let mut total = 0;
-        let places = sizes.iter().map(|&size| {
-            let place = (total, size);
-            total += size.next_multiple_of(64);
-            place
-        });
-        let places: Vec<_> = places.collect();
-        let mut arenas = [gpu.zeros(total * F)?, gpu.zeros(total * F)?, gpu.zeros(total * F)?];
+        let base = Arena::new(&gpu, &shape.sizes(), values)?;
+        let of_adapters = |(adapters, values): (Adapters, &[Vec<f32>])| {
+            adapters.check()?;
+            let arena = Arena::new(&gpu, &adapters.sizes(&shape), values)?;
+            Ok::<_, Error>((adapters, arena))
+        };
+        let adapters = adapters.map(of_adapters).transpose()?;
+        let trained = adapters.as_ref().map_or(&base, |(_, arena)| arena);
         let (first, second) = moments.unwrap_or_default();
-        for (arena, values) in arenas.iter_mut().zip([values, first, second]) {
-            for (&(at, _), values) in places.iter().zip(values) {
-                gpu.write(arena, at, values)?;
-            }
-        }
-        let [values, first, second] = arenas;
-        let half = gpu.zeros(total * H)?;
-        gpu.each("cast", total.div_ceil(8), args![&values, &half, total as i64])?;
-        let angles = gpu.upload(&shape.angles)?;
-        let (gradients, parts) = (gpu.zeros(total * F)?, gpu.zeros(PARTS * F)?);
-        Ok(Self { gpu, shape, places, values, first, second, gradients, half, angles, parts, total, room: None })
+        let (first, second, gradients) = (trained.beside(&gpu, first)?, trained.beside(&gpu, second)?, trained.beside(&gpu, &[])?);
+        let (angles, parts, unread) = (gpu.upload(&shape.angles)?, gpu.zeros(PARTS * F)?, gpu.zeros(shape.hidden * F)?);
+        Ok(Self { gpu, shape, base, adapters, first, second, gradients, angles, parts, unread, room: None })
     }
 
-    fn float(&self, parameter: usize) -> u64 {
-        self.values.at(self.places[parameter].0, F)
+    /// What is trained.
+    fn trained(&self) -> &Arena {
+        self.adapters.as_ref().map_or(&self.base, |(_, arena)| arena)
     }
 
-    fn gradient_of(&self, parameter: usize) -> u64 {
-        self.gradients.at(self.places[parameter].0, F)
+    /// Address of the gradient of a parameter of what is trained.
+    fn slope_of(&self, trained: &Arena, parameter: usize) -> u64 {
+        self.gradients.at(trained.places[parameter].0, F)
+    }
+
+    /// Address of the gradient of a parameter of the model, unless it is frozen.
+    fn gradient_of(&self, parameter: usize) -> Option<u64> {
+        self.adapters.is_none().then(|| self.slope_of(&self.base, parameter))
     }
 
     fn weight(&self, parameter: usize, columns: usize) -> Matrix {
-        Matrix::new(self.half.at(self.places[parameter].0, H), columns)
+        Matrix::new(self.base.half(parameter), columns)
+    }
+
+    /// Adds `xᵀ·dy` to the gradient of a matrix of the model, unless it is frozen; sizes are its rows and columns and the tokens.
+    fn weigh(&self, x: Matrix, dy: Matrix, parameter: usize, (rows, columns, n): (usize, usize, usize)) -> Result<()> {
+        let Some(address) = self.gradient_of(parameter) else { return Ok(()) };
+        self.gpu.product(x.turned(), dy, Matrix::new(address, columns), (rows, columns, n), true, true, 1)
     }
 
     /// Sum of weighted losses, and the norm of the gradient of (that sum ÷ trained tokens) over all parameters together.
@@ -129,8 +147,9 @@ impl Trainer {
             self.room = Some(room);
             loss += done?;
         }
-        let blocks = PARTS.min(self.total.div_ceil(256));
-        self.gpu.launch("square_sums", (blocks, 1), 256, 0, args![&self.gradients, &self.parts, self.total as i64])?;
+        let total = self.trained().total;
+        let blocks = PARTS.min(total.div_ceil(256));
+        self.gpu.launch("square_sums", (blocks, 1), 256, 0, args![&self.gradients, &self.parts, total as i64])?;
         let parts = self.gpu.read::<f32>(&self.parts, 0, blocks)?;
         Ok((loss, parts.into_iter().map(f64::from).sum::<f64>().sqrt()))
     }
@@ -151,18 +170,19 @@ impl Trainer {
     /// # Errors
     /// When the device fails.
     pub fn update(&mut self, step: &AdamW, decays: &[bool]) -> Result<()> {
-        for (&(at, size), &decay) in self.places.iter().zip(decays) {
+        let trained = self.trained();
+        for (parameter, (&(at, size), &decay)) in trained.places.iter().zip(decays).enumerate() {
             let keep = if decay { step.keep } else { 1.0 };
             let [beta1, beta2] = step.betas;
             self.gpu.each(
                 "adamw",
                 size,
                 args![
-                    self.values.at(at, F),
+                    trained.float(parameter),
                     self.first.at(at, F),
                     self.second.at(at, F),
                     self.gradients.at(at, F),
-                    self.half.at(at, H),
+                    trained.half(parameter),
                     size as i64,
                     step.scale,
                     keep,
@@ -179,15 +199,15 @@ impl Trainer {
     }
 
     fn copied(&self, arena: &Buffer) -> Result<Vec<Vec<f32>>> {
-        self.places.iter().map(|&(at, size)| self.gpu.read(arena, at, size)).collect()
+        self.trained().places.iter().map(|&(at, size)| self.gpu.read(arena, at, size)).collect()
     }
 
-    /// The parameters in f32.
+    /// The trained parameters in f32.
     ///
     /// # Errors
     /// When the device fails.
     pub fn values(&self) -> Result<Vec<Vec<f32>>> {
-        self.copied(&self.values)
+        self.copied(&self.trained().values)
     }
 
     /// First and second moments.
@@ -242,7 +262,7 @@ impl Trainer {
         gpu.write(&mut room.scratch.positions, 0, &positions)?;
         gpu.write(&mut room.scratch.starts, 0, batch.starts)?;
         let first = room.layers.first().map_or(&room.scratch.last, |layer| &layer.input);
-        gpu.launch("embed", (n, 1), 128, 0, args![self.half.at(self.places[0].0, H), &room.scratch.ids, first, d, 1.0f32])?;
+        gpu.launch("embed", (n, 1), 128, 0, args![self.base.half(0), &room.scratch.ids, first, d, 1.0f32])?;
         for index in 0..shape.layers {
             let at = shape.layer(index);
             let (layers, later) = room.layers.split_at_mut(index + 1);
@@ -251,26 +271,34 @@ impl Trainer {
             let row = Matrix::new(room.scratch.row.at(0, H), shape.row());
             let normed = Matrix::new(saved.input_normed.at(0, H), d);
             gpu.product(normed, self.weight(at.qkv, shape.row()), row, (n, shape.row(), d), false, false, 1)?;
+            let low = &saved.low;
+            self.adapt(&Side { layer: index, product: QKV, x: normed, y: row, low, n }, false)?;
             self.attention(saved, &room.scratch, at, room.rows, room.len)?;
             gpu.copy(&saved.input, &mut saved.middle, n * d * F)?;
             let middle = Matrix::new(saved.middle.at(0, F), d);
-            gpu.product(Matrix::new(saved.attended.at(0, H), q), self.weight(at.o, d), middle, (n, d, q), true, true, 1)?;
+            let attended = Matrix::new(saved.attended.at(0, H), q);
+            gpu.product(attended, self.weight(at.o, d), middle, (n, d, q), true, true, 1)?;
+            let low = &saved.low;
+            self.adapt(&Side { layer: index, product: OUTPUT, x: attended, y: middle, low, n }, true)?;
             self.normed(&saved.middle, at.post_norm, &saved.middle_normed, &saved.middle_scales, n)?;
             let gate_up = Matrix::new(saved.gate_up.at(0, H), 2 * inner);
             let normed = Matrix::new(saved.middle_normed.at(0, H), d);
             gpu.product(normed, self.weight(at.gate_up, 2 * inner), gate_up, (n, 2 * inner, d), false, false, 1)?;
+            self.adapt(&Side { layer: index, product: GATE_UP, x: normed, y: gate_up, low, n }, false)?;
             gpu.each("gated", n * inner, args![&saved.gate_up, &saved.fed, inner, (n * inner) as i64])?;
             let next = later.first_mut().map_or(&mut room.scratch.last, |layer| &mut layer.input);
             gpu.copy(&saved.middle, next, n * d * F)?;
             let next = Matrix::new(next.at(0, F), d);
-            gpu.product(Matrix::new(saved.fed.at(0, H), inner), self.weight(at.down, d), next, (n, d, inner), true, true, 1)?;
+            let fed = Matrix::new(saved.fed.at(0, H), inner);
+            gpu.product(fed, self.weight(at.down, d), next, (n, d, inner), true, true, 1)?;
+            self.adapt(&Side { layer: index, product: DOWN, x: fed, y: next, low, n }, true)?;
         }
         self.normed(&room.scratch.last, shape.final_norm(), &room.scratch.hidden, &room.scratch.last_scales, n)
     }
 
     fn normed(&self, x: &Buffer, norm: usize, y: &Buffer, scales: &Buffer, n: usize) -> Result<()> {
         let (d, eps) = (self.shape.hidden, self.shape.eps);
-        self.gpu.launch("rms", (n, 1), 128, 0, args![x, self.float(norm), y, scales, d, eps])
+        self.gpu.launch("rms", (n, 1), 128, 0, args![x, self.base.float(norm), y, scales, d, eps])
     }
 
     /// Losses of the selected tokens, and without `factor` how many are predicted right; with it also the gradients of
@@ -286,7 +314,7 @@ impl Trainer {
         if factor.is_some() {
             gpu.clear(&mut scratch.slope_half)?;
         }
-        let table = Matrix::new(self.half.at(self.places[shape.head()].0, H), d);
+        let table = self.weight(shape.head(), d);
         let logits = Matrix::new(scratch.logits.at(0, H), vocab);
         let (chosen, dchosen) = (Matrix::new(scratch.chosen.at(0, H), d), Matrix::new(scratch.dchosen.at(0, H), d));
         for from in (0..count).step_by(chunk) {
@@ -305,8 +333,7 @@ impl Trainer {
             )?;
             if factor.is_some() {
                 gpu.product(logits, table, dchosen, (rows, d, vocab), false, false, 1)?;
-                let dtable = Matrix::new(self.gradient_of(shape.head()), d);
-                gpu.product(logits.turned(), chosen, dtable, (vocab, d, rows), true, true, 1)?;
+                self.weigh(logits, chosen, shape.head(), (vocab, d, rows))?;
                 gpu.launch("scatter_rows", (rows, 1), 128, 0, args![&scratch.dchosen, selected.at(from, F), &scratch.slope_half, d])?;
             }
         }
@@ -325,39 +352,48 @@ impl Trainer {
         gpu.clear(&mut scratch.slope)?;
         self.norm_backward(&scratch.last, shape.final_norm(), &scratch.last_scales, &scratch.slope_half, &scratch.slope, n)?;
         let half = |buffer: &Buffer, columns: usize| Matrix::new(buffer.at(0, H), columns);
-        let gradient = |parameter: usize, columns: usize| Matrix::new(self.gradient_of(parameter), columns);
         for index in (0..shape.layers).rev() {
             let (at, saved) = (shape.layer(index), &room.layers[index]);
             // The feed-forward block.
             gpu.each("cast", (n * d).div_ceil(4), args![&scratch.slope, &scratch.slope_half, (n * d) as i64])?;
             let slope = half(&scratch.slope_half, d);
-            gpu.product(slope, self.weight(at.down, d).turned(), half(&scratch.inner, inner), (n, inner, d), false, false, 1)?;
-            gpu.product(half(&saved.fed, inner).turned(), slope, gradient(at.down, d), (inner, d, n), true, true, 1)?;
+            let side = |product, x, y| Side { layer: index, product, x, y, low: &saved.low, n };
+            let (fed, dfed) = (half(&saved.fed, inner), half(&scratch.inner, inner));
+            gpu.product(slope, self.weight(at.down, d).turned(), dfed, (n, inner, d), false, false, 1)?;
+            self.weigh(fed, slope, at.down, (inner, d, n))?;
+            self.adapt_backward(&side(DOWN, fed, slope), dfed, &scratch.low)?;
             gpu.each("gated_backward", n * inner, args![&saved.gate_up, &scratch.inner, &scratch.wide, inner, (n * inner) as i64])?;
             let wide = half(&scratch.wide, 2 * inner);
-            gpu.product(wide, self.weight(at.gate_up, 2 * inner).turned(), half(&scratch.normed, d), (n, d, 2 * inner), false, false, 1)?;
-            let normed = half(&saved.middle_normed, d).turned();
-            gpu.product(normed, wide, gradient(at.gate_up, 2 * inner), (d, 2 * inner, n), true, true, 1)?;
+            let (normed, dnormed) = (half(&saved.middle_normed, d), half(&scratch.normed, d));
+            gpu.product(wide, self.weight(at.gate_up, 2 * inner).turned(), dnormed, (n, d, 2 * inner), false, false, 1)?;
+            self.weigh(normed, wide, at.gate_up, (d, 2 * inner, n))?;
+            self.adapt_backward(&side(GATE_UP, normed, wide), dnormed, &scratch.low)?;
             self.norm_backward(&saved.middle, at.post_norm, &saved.middle_scales, &scratch.normed, &scratch.slope, n)?;
             // Attention.
             gpu.each("cast", (n * d).div_ceil(4), args![&scratch.slope, &scratch.slope_half, (n * d) as i64])?;
-            gpu.product(slope, self.weight(at.o, d).turned(), half(&scratch.dheads, q), (n, q, d), false, false, 1)?;
-            gpu.product(half(&saved.attended, q).turned(), slope, gradient(at.o, d), (q, d, n), true, true, 1)?;
+            let (attended, dheads) = (half(&saved.attended, q), half(&scratch.dheads, q));
+            gpu.product(slope, self.weight(at.o, d).turned(), dheads, (n, q, d), false, false, 1)?;
+            self.weigh(attended, slope, at.o, (q, d, n))?;
+            self.adapt_backward(&side(OUTPUT, attended, slope), dheads, &scratch.low)?;
             self.attention_backward(saved, scratch, room.rows, len)?;
             let dqkv = half(&scratch.row, row);
-            if let Some(bias) = at.bias {
-                gpu.launch("column_sums", (row.div_ceil(128), 64), 128, 0, args![&scratch.row, self.gradient_of(bias), row, n])?;
+            if let Some(dbias) = at.bias.and_then(|bias| self.gradient_of(bias)) {
+                gpu.launch("column_sums", (row.div_ceil(128), 64), 128, 0, args![&scratch.row, dbias, row, n])?;
             }
-            gpu.product(dqkv, self.weight(at.qkv, row).turned(), half(&scratch.normed, d), (n, d, row), false, false, 1)?;
-            gpu.product(half(&saved.input_normed, d).turned(), dqkv, gradient(at.qkv, row), (d, row, n), true, true, 1)?;
+            let normed = half(&saved.input_normed, d);
+            gpu.product(dqkv, self.weight(at.qkv, row).turned(), dnormed, (n, d, row), false, false, 1)?;
+            self.weigh(normed, dqkv, at.qkv, (d, row, n))?;
+            self.adapt_backward(&side(QKV, normed, dqkv), dnormed, &scratch.low)?;
             self.norm_backward(&saved.input, at.input_norm, &saved.input_scales, &scratch.normed, &scratch.slope, n)?;
         }
-        gpu.launch("embed_backward", (n, 1), 128, 0, args![&scratch.ids, &scratch.slope, self.gradient_of(0), d, 1.0f32])
+        let Some(dtable) = self.gradient_of(0) else { return Ok(()) };
+        gpu.launch("embed_backward", (n, 1), 128, 0, args![&scratch.ids, &scratch.slope, dtable, d, 1.0f32])
     }
 
     fn norm_backward(&self, x: &Buffer, norm: usize, scales: &Buffer, dy: &Buffer, slope: &Buffer, n: usize) -> Result<()> {
         let d = self.shape.hidden;
-        let arguments = args![x, self.float(norm), scales, dy, slope, self.gradient_of(norm), d, n];
+        let dnorm = self.gradient_of(norm).unwrap_or_else(|| self.unread.at(0, F));
+        let arguments = args![x, self.base.float(norm), scales, dy, slope, dnorm, d, n];
         self.gpu.launch("rms_backward", (n.min(1024), 1), 128, d * F, arguments)
     }
 }

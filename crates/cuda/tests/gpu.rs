@@ -72,7 +72,7 @@ fn decoding_predicts_what_training_does() {
         let equal = whole.iter().zip(&parts).filter(|(a, b)| a == b).count();
         assert!(equal >= LEN - 1, "{equal} of {LEN} predictions are equal");
         // The trainer counts the same predictions as right.
-        let mut trainer = Trainer::new(0, shape, &parameters, None).unwrap();
+        let mut trainer = Trainer::new(0, shape, &parameters, None, None).unwrap();
         let targets: Vec<u32> = whole.iter().map(|&token| token as u32).collect();
         let starts = vec![0; LEN];
         let weights = vec![1.0; LEN];
@@ -188,6 +188,6 @@ fn what_does_not_fit_is_refused() {
         assert!(error(&[token], &[position], &[place], &mut decoder).contains("a vocabulary of 203"));
     }
     let short = parameters[..4].to_vec();
-    assert!(Trainer::new(0, shape.clone(), &short, None).err().unwrap().to_string().contains("were given"));
+    assert!(Trainer::new(0, shape.clone(), &short, None, None).err().unwrap().to_string().contains("were given"));
     assert!(Decoder::new(99, shape, parameters.into_iter(), 1).is_err());
 }

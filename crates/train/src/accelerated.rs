@@ -6,7 +6,8 @@
 
 #[cfg(feature = "cuda")]
 mod native {
-    use potstill_cuda::{AdamW as Step, Batch, Error::Unsupported, Trainer};
+    use potstill_cuda::{AdamW as Step, Adapters, Batch, Error::Unsupported, Trainer};
+    use potstill_model::lora::{LoraSpec, Target};
     use potstill_model::{CausalLm, ModelConfig, gpu};
 
     use crate::adamw::{AdamW, Moments};
@@ -23,11 +24,20 @@ mod native {
     }
 
     impl Accelerated {
-        /// Takes a model in f32, and the moments of a run that goes on, to the GPU of this name.
-        pub(crate) fn new(name: &str, model: &CausalLm, moments: Option<&Moments>) -> Result<Self> {
+        /// Takes a model in f32, and the moments of a run that goes on, to the GPU of this name. `lora` is what the model's
+        /// adapters were made of, if it has some.
+        pub(crate) fn new(name: &str, model: &CausalLm, lora: Option<&LoraSpec>, moments: Option<&Moments>) -> Result<Self> {
             let kept = moments.map(|moments| (&moments.first[..], &moments.second[..]));
-            let trainer =
-                Trainer::new(device::gpu_number(name)?, gpu::shape(model.config()).map_err(Unsupported)?, &copy_values(model), kept)?;
+            let (number, shape) = (device::gpu_number(name)?, gpu::shape(model.config()).map_err(Unsupported)?);
+            let trained = copy_values(model);
+            let trainer = match lora {
+                Some(spec) => {
+                    let targets = Target::ALL.map(|target| spec.targets.contains(&target));
+                    let adapters = Adapters { rank: spec.rank, scale: spec.scale as f32, targets };
+                    Trainer::new(number, shape, &copy_values(&model.clone().without_lora()), Some((adapters, &trained)), kept)?
+                }
+                None => Trainer::new(number, shape, &trained, None, kept)?,
+            };
             Ok(Self { trainer, time: moments.map_or(0, |moments| moments.time) })
         }
 
@@ -85,7 +95,7 @@ mod native {
     /// The first thing about a run that these kernels do not compute, if there is one.
     pub(crate) fn refusal(config: &SftConfig, model: &ModelConfig) -> Option<String> {
         let missing = [
-            (config.lora.is_some(), "LoRA"),
+            (config.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0), "dropout of adapters"),
             (config.distill.is_some(), "a teacher's probabilities"),
             (config.label_smoothing > 0.0, "label smoothing"),
             (config.z_loss > 0.0, "z-loss"),
@@ -123,6 +133,7 @@ mod native {
 
 #[cfg(not(feature = "cuda"))]
 mod none {
+    use potstill_model::lora::LoraSpec;
     use potstill_model::{CausalLm, ModelConfig};
 
     use crate::adamw::{AdamW, Moments};
@@ -140,7 +151,7 @@ mod none {
     pub(crate) enum Accelerated {}
 
     impl Accelerated {
-        pub(crate) fn new(name: &str, _: &CausalLm, _: Option<&Moments>) -> Result<Self> {
+        pub(crate) fn new(name: &str, _: &CausalLm, _: Option<&LoraSpec>, _: Option<&Moments>) -> Result<Self> {
             match device::gpu_number(name) {
                 Ok(number) => unreachable!("GPU {number} in a program without CUDA"),
                 Err(error) => Err(error.into()),

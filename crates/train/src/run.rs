@@ -98,7 +98,8 @@ impl<'a> Run<'a> {
         } else {
             let moments = std::mem::take(&mut optimizer.moments);
             let moments = resumed_from.is_some().then_some(&moments);
-            Some(Accelerated::new(&config.device, &model, moments)?)
+            let lora = config.lora.as_ref().map(crate::lora::LoraConfig::spec);
+            Some(Accelerated::new(&config.device, &model, lora.as_ref(), moments)?)
         };
         let order = DataOrder::new(corpus.rows.len(), config.batch_size, config.seed);
         let folder = places.work.unwrap_or(places.output);

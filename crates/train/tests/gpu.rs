@@ -15,7 +15,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use common::{Recorder, config, samples, student};
-use potstill_train::{ComputeType, LoraConfig, Places, SftConfig, Student, TrainReport, device, train};
+use potstill_model::lora::Target;
+use potstill_train::{ComputeType, LoraConfig, Places, SftConfig, Student, TrainEvent, TrainReport, device, train};
 
 fn gpu() -> bool {
     let found = device::parse("cuda:0");
@@ -62,6 +63,39 @@ fn follows_the_cpu_with_rows_padded_and_packed() {
         assert!((there.loss - measured.held_out_before.unwrap().loss).abs() < 5e-3, "{there:?} {measured:?}");
         assert!((there.loss - expected_report.held_out_after.unwrap().loss).abs() < 2e-2);
         assert!((there.token_accuracy - measured.held_out_before.unwrap().token_accuracy).abs() < 0.02);
+    }
+}
+
+/// In bf16 by the kernels: the student is frozen, and adapters beside all or some of its projections are trained.
+#[test]
+fn adapters_follow_the_cpu() {
+    if !gpu() {
+        return;
+    }
+    let some = vec![Target::Value, Target::Output, Target::Up];
+    for (targets, packing) in [(Target::ALL.to_vec(), true), (some, false)] {
+        let lora = LoraConfig { rank: 4, targets, ..LoraConfig::default() };
+        let cpu = SftConfig { lora: Some(lora), packing, max_steps: Some(25), learning_rate: 5e-3, micro_batch_tokens: 600, ..config() };
+        let gpu = SftConfig { device: "cuda:0".into(), ..cpu.clone() };
+        let folder = tempfile::tempdir().unwrap();
+        let (expected, expected_report) = run(&cpu, &folder.path().join("cpu"), None, None);
+        let (found, report) = run(&gpu, &folder.path().join("gpu"), Some(&folder.path().join("work")), None);
+        assert!(found.events.iter().any(|event| matches!(event, TrainEvent::Started { without_kernels: None, .. })));
+        let (expected, found) = (expected.curve(), found.curve());
+        assert_eq!((expected.len(), found.len()), (25, 25));
+        let differences: Vec<f64> = expected.iter().zip(&found).map(|(a, b)| (a.1 - b.1).abs()).collect();
+        let mean = differences.iter().sum::<f64>() / 25.0;
+        let norms = [0, 5].map(|step| found[step].2 / expected[step].2 - 1.0);
+        println!(
+            "adapters, packing {packing}: mean |Δ loss| {mean:.5}, loss {:.4} to {:.4}, norms apart {norms:?}",
+            found[0].1, found[24].1
+        );
+        assert!(mean < 1e-2 && differences[0] < 2e-3, "{differences:?}");
+        assert!(found[24].1 < found[0].1 - 0.1, "it learns: {found:?}");
+        assert!(norms.iter().all(|apart| apart.abs() < 3e-2), "{norms:?}");
+        // What is saved is the merged student: its held-out loss is that of the CPU's.
+        let (loss, expected_loss) = (report.unwrap().held_out_after.unwrap().loss, expected_report.unwrap().held_out_after.unwrap().loss);
+        assert!((loss - expected_loss).abs() < 3e-2, "{loss} {expected_loss}");
     }
 }
 

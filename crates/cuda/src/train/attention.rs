@@ -11,7 +11,7 @@ impl Trainer {
     pub(super) fn attention(&self, saved: &Saved, scratch: &Scratch, at: LayerIndex, rows: usize, len: usize) -> Result<()> {
         let (gpu, shape, n) = (&self.gpu, &self.shape, rows * len);
         let threads = n * (shape.heads + 2 * shape.groups) * shape.dim / 2;
-        let bias = at.bias.map_or(0, |bias| self.float(bias));
+        let bias = at.bias.map_or(0, |bias| self.base.float(bias));
         gpu.each(
             "split",
             threads,

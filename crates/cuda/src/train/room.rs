@@ -24,6 +24,8 @@ pub(super) struct Saved {
     pub(super) middle_normed: Buffer,
     pub(super) gate_up: Buffer,
     pub(super) fed: Buffer,
+    /// Of the adapters.
+    pub(super) low: Buffer,
 }
 
 /// Buffers that layers use one after the other.
@@ -53,6 +55,7 @@ pub(super) struct Scratch {
     pub(super) logits: Buffer,
     pub(super) chosen: Buffer,
     pub(super) dchosen: Buffer,
+    pub(super) low: Buffer,
 }
 
 /// Everything sized by the micro-batch.
@@ -69,6 +72,7 @@ impl Trainer {
         let float = |count: usize| gpu.alloc(count * F);
         let half = |count: usize| gpu.alloc(count * H);
         let (d, inner, q, kv) = (shape.hidden, shape.inner, shape.heads * shape.dim, shape.groups * shape.dim);
+        let (low, rank) = self.adapters.as_ref().map_or((0, 0), |(adapters, _)| (adapters.low(), adapters.rank));
         let layer = |_| {
             Ok(Saved {
                 input: float(n * d)?,
@@ -84,6 +88,7 @@ impl Trainer {
                 middle_normed: half(n * d)?,
                 gate_up: half(n * 2 * inner)?,
                 fed: half(n * inner)?,
+                low: half(n * low)?,
             })
         };
         let scores = self.rows_at_once(rows, len) * shape.heads * len * len;
@@ -112,6 +117,7 @@ impl Trainer {
             logits: half(chunk * shape.vocab)?,
             chosen: half(chunk * d)?,
             dchosen: half(chunk * d)?,
+            low: half(n * rank)?,
         };
         Ok(Room { rows, len, layers: (0..shape.layers).map(layer).collect::<Result<_>>()?, scratch })
     }
