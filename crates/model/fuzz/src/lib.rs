@@ -1,7 +1,7 @@
 //! The parsers of `potstill-model` alone, so that fuzzing does not build the whole of burn with a sanitizer: the very source
 //! files of the crate, in modules of the same names.
 
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "the crate uses what the targets do not")]
+#![allow(dead_code, unused_imports, unreachable_pub, unexpected_cfgs, reason = "the crate uses what the targets do not")]
 
 #[path = "../../src/arch/mod.rs"]
 mod arch;

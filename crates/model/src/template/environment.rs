@@ -64,7 +64,8 @@ fn next_generation_tag(source: &str) -> Option<(&str, &str, char, &str, &str)> {
     let mut from = 0;
     while let Some(found) = source[from..].find("{%") {
         let start = from + found;
-        let end = start + source[start..].find("%}")?;
+        // The end may not share its sign with the start, as in `{%}`.
+        let end = start + 2 + source[start + 2..].find("%}")?;
         let inside = &source[start + 2..end];
         let (open, inside) = ["-", "+"].iter().find_map(|sign| Some((*sign, inside.strip_prefix(sign)?))).unwrap_or(("", inside));
         let (close, inside) = ["-", "+"].iter().find_map(|sign| Some((*sign, inside.strip_suffix(sign)?))).unwrap_or(("", inside));
