@@ -201,6 +201,12 @@ fn forms(gold: &Expr, prediction: &Expr, cx: &Context<'_>) -> Outcome {
     if !matrix && (is_set_like(gold) || is_set_like(prediction)) {
         let sets = sets_equal(gold, prediction, cx);
         return match (gold, prediction) {
+            // Two inequalities for one letter are the sets of its values.
+            (Expr::Relation(..), Expr::Relation(..))
+                if sets != Outcome::Unknown && gold.variables().len() == 1 && gold.variables() == prediction.variables() =>
+            {
+                sets
+            }
             (Expr::Relation(a, ra), Expr::Relation(b, rb)) if !sets.is_equal() && ra[..] != [Rel::In] && rb[..] != [Rel::In] => {
                 let chains = chains_equal(a, ra, b, rb, cx);
                 if chains.is_equal() { chains } else { sets }

@@ -74,7 +74,8 @@ fn proportional(a: &Expr, b: &Expr, cx: &Context<'_>) -> Outcome {
     }
     let mut overlaps = 0;
     let value = |e: &Expr, k: usize| evaluate::<Interval>(e, &sample(k, false), cx.work);
-    for k in 1..5 {
+    // Negative points too: `|x|` is `x` at positive ones.
+    for k in 1..8 {
         let (Some(a0), Some(b0), Some(ak), Some(bk)) = (value(a, 0), value(b, 0), value(a, k), value(b, k)) else { continue };
         if a0.im.is_some() || b0.im.is_some() || ak.im.is_some() || bk.im.is_some() {
             continue;
@@ -151,7 +152,7 @@ pub(super) fn is_name(left: &Expr, right: &Expr) -> bool {
             .iter()
             .all(|x| matches!(x, Expr::Var(n) if n.starts_with(|c: char| c.is_uppercase()) || n.starts_with("angle") || &**n == "m")),
         Expr::Div(..) => differentiated(left).is_some(),
-        Expr::Add(v) => closed && v.len() >= 2 && v.iter().all(|x| matches!(x, Expr::Var(_))),
+        Expr::Add(v) => closed && v.len() >= 2 && v.iter().all(|x| matches!(x, Expr::Var(v) if !v.ends_with('\''))),
         Expr::Call(Func::Abs, v) => closed && !v[0].variables().is_empty(),
         Expr::Call(..) => closed && !left.variables().is_empty(),
         _ => false,

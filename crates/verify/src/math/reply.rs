@@ -78,7 +78,7 @@ fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractO
         // "It is an ellipse."
         if !reads_as_value(gold) {
             readings.push(sentence.to_owned());
-            readings.extend(after_copula(sentence).filter(|tail| !is_verdict(tail)).map(str::to_owned));
+            readings.extend(after_copula(sentence).filter(|tail| !is_verdict(tail) && !ends_equation(sentence, tail)).map(str::to_owned));
         }
     }
     // Boxes all over the reply, one for each value of the gold.
@@ -91,6 +91,11 @@ fn other_readings(gold: &str, reply: &str, found: &Found<'_>, options: &ExtractO
         }
     }
     readings
+}
+
+/// Whether `tail` is what stands after the last `=`.
+fn ends_equation(sentence: &str, tail: &str) -> bool {
+    sentence.rsplit_once('=').is_some_and(|(_, last)| last.trim().trim_end_matches(['.', '!', ',']) == tail)
 }
 
 /// A word in letters alone, so that more is said than a formula.
@@ -441,7 +446,10 @@ fn after_copula(text: &str) -> Option<&str> {
 /// Whether the words before a value say that it is something else: "not", "greater than".
 fn denies(before: &str) -> bool {
     let before = before.trim_end_matches([' ', '$', '*']);
-    before.ends_with("不是")
+    // "Between 5 and 6."
+    let range = before.ends_with(" and") && before.to_lowercase().contains("between ");
+    range
+        || before.ends_with("不是")
         || [" not", "greater than", "less than", "more than", "fewer than", "larger than", "smaller than", "between", "other than"]
             .iter()
             .any(|words| before.ends_with(words))
