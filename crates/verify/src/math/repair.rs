@@ -121,7 +121,7 @@ fn unbraced_signs(s: &str) -> Option<String> {
         let sign = bytes.get(at + 1).is_some_and(|b| matches!(b, b':' | b'=' | b'+' | b'-' | b'<' | b'>' | b'/' | b'*' | b','));
         let before = s[..at].trim_end().as_bytes();
         let command = before.iter().rev().find(|b| !b.is_ascii_alphabetic()) == Some(&b'\\');
-        let thousands = bytes.get(at + 1) == Some(&b',') && s[at + 3..].bytes().take_while(u8::is_ascii_digit).count() == 3;
+        let thousands = bytes.get(at + 1) == Some(&b',') && bytes.iter().skip(at + 3).take_while(|b| b.is_ascii_digit()).count() == 3;
         sign && bytes.get(at + 2) == Some(&b'}') && !matches!(before.last(), Some(b'^' | b'_' | b'}')) && !command && !thousands
     };
     let places: Vec<usize> = s.match_indices('{').map(|(at, _)| at).filter(|at| braced(*at)).collect();
