@@ -97,7 +97,7 @@ fn letter_times(s: &str) -> Option<String> {
             && digit(after.trim_start().chars().next())
             && (spaced || after.trim_start().starts_with("10^"))
     };
-    let places: Vec<(usize, usize)> = ["x", "X"].iter().flat_map(|x| s.match_indices(x)).map(|(at, x)| (at, x.len())).collect();
+    let places: Vec<(usize, usize)> = s.match_indices(['x', 'X']).map(|(at, x)| (at, x.len())).collect();
     let mut out = s.to_owned();
     for (at, len) in places.into_iter().rev().filter(|(at, len)| between(*at, *len)) {
         out.replace_range(at..at + len, " \\times ");
