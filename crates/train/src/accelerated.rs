@@ -85,6 +85,11 @@ mod native {
             Ok(self.trainer.values()?)
         }
 
+        /// Bytes of the GPU's memory in use, by whomever.
+        pub(crate) fn memory(&self) -> Option<u64> {
+            self.trainer.memory().ok().map(|(used, _)| used as u64)
+        }
+
         /// The moments of every parameter, copied to the host.
         pub(crate) fn moments(&self) -> Result<Moments> {
             let (first, second) = self.trainer.moments()?;
@@ -175,6 +180,10 @@ mod none {
         }
 
         pub(crate) fn values(&self) -> Result<Vec<Vec<f32>>> {
+            match *self {}
+        }
+
+        pub(crate) fn memory(&self) -> Option<u64> {
             match *self {}
         }
 

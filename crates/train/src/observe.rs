@@ -63,7 +63,7 @@ pub enum TrainEvent {
         tflops: f64,
         /// Their share of the device's peak, where that is set.
         mfu: Option<f64>,
-        /// Memory that this process holds, in bytes, where the system tells.
+        /// Bytes of memory: of a GPU whose kernels compute what is in use there, else what this process holds, where the system tells.
         memory: Option<u64>,
     },
     /// The held-out loss was measured.

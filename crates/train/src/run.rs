@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             eta_seconds: self.pace.add(time, self.total.saturating_sub(self.state.step)),
             tflops,
             mfu: self.config.peak_tflops.map(|peak| tflops / peak),
-            memory: memory::resident(),
+            memory: self.accelerated.as_ref().map_or_else(memory::resident, Accelerated::memory),
         }
     }
 
