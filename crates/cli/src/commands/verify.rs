@@ -328,8 +328,8 @@ impl Tally {
         }
         let bad_gold = self.counts.iter().filter(|((_, proof), _)| *proof == "bad_gold").map(|(_, n)| n).sum::<u64>();
         if let Some(reason) = &self.bad_gold {
-            let what = if self.tests { "rows have no tests that can be used" } else { "golds are missing or cannot be read" };
-            complain(&format!("warning: {} {what}: undecided, never correct; the first: {reason}", grouped(bad_gold)));
+            let what = if self.tests { "rows without tests that can be used" } else { "golds that are missing or cannot be read" };
+            complain(&format!("warning: {what}: {}; undecided, never correct; the first: {reason}", grouped(bad_gold)));
         }
         if self.tests {
             return;
