@@ -83,7 +83,7 @@ fn a_box_around_the_answer_changes_no_verdict() {
 
 /// Banks written before the verifier was run on them, with the pairs that are known to be judged otherwise; see
 /// docs/verification-math.md.
-const FRESH: [(&str, &[&str]); 15] = [
+const FRESH: [(&str, &[&str]); 16] = [
     ("math_fresh_1.jsonl", &[]),
     ("math_fresh_2.jsonl", &[]),
     ("math_fresh_3.jsonl", &[]),
@@ -99,6 +99,7 @@ const FRESH: [(&str, &[&str]); 15] = [
     ("math_fresh_13.jsonl", &[]),
     ("math_fresh_14.jsonl", &[]),
     ("math_fresh_15.jsonl", &[]),
+    ("math_fresh_16.jsonl", &[]),
 ];
 
 #[test]
